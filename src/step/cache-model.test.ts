@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { EVERY, FADING, optionsFor } from '../../test/support/cache-runs.ts';
 import { firstSlots } from '../../test/support/family-cases.ts';
+import { furthest } from '../../test/support/furthest.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
@@ -49,16 +50,6 @@ async function run(model: LanguageModel, cache: KVCache, tokens: readonly number
   }
   expect(at).toBe(tokens.length);
   return all;
-}
-
-function furthest(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  expect(a.length).toBe(b.length);
-  let worst = 0;
-  for (let i = 0; i < a.length; i++) {
-    const error = Math.abs(a[i] - b[i]);
-    if (!(error <= worst)) worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
-  }
-  return worst;
 }
 
 const ones = (n: number): number[] => range(n).map(() => 1);

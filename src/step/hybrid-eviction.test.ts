@@ -7,6 +7,7 @@ import { readdirSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { budgetOf, EVERY, optionsFor, type TestPolicy } from '../../test/support/cache-runs.ts';
 import { CASES, caseFolder, configJson, MORE_CASES } from '../../test/support/family-cases.ts';
+import { furthest } from '../../test/support/furthest.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { slotLayers } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
@@ -79,11 +80,6 @@ async function run(model: LanguageModel, cache: KVCache): Promise<number[]> {
   }
   return all;
 }
-
-const furthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
-  expect(a.length).toBe(b.length);
-  return Array.from(a).reduce((worst, x, i) => Math.max(worst, Number.isNaN(x) ? 1e9 : Math.abs(x - b[i])), 0);
-};
 
 describe.each(RUNS)('%s by %s', (name, engine) => {
   it('keeps its budget and its states under each policy', async () => {

@@ -1,5 +1,6 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { furthest } from '../../../../test/support/furthest.ts';
 import {
   type Given,
   gatedDeltaCase,
@@ -53,17 +54,12 @@ function symbolic(name: string, dims: readonly number[]): (number | string)[] {
   return name === 'state' ? ['B', ...dims.slice(1)] : ['B', 'T', ...dims.slice(2)];
 }
 
-const maxDifference = (a: Float32Array, b: Float32Array): number => {
-  expect(a.length).toBe(b.length);
-  return a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0);
-};
-
 describe('recurrences as their rules say, token by token', () => {
   it.each(Object.entries(STATE_TIMES))('gatedDelta: %s', async (_, times) => {
     const { given, y, next, ofTokens } = gatedDeltaCase(times);
     const out = await run(given, (g, values) => gatedDelta(g, values as never));
-    expect(maxDifference(ofTokens(out[0]), y)).toBeLessThan(1e-6);
-    expect(maxDifference(out[1], next)).toBeLessThan(1e-6);
+    expect(furthest(ofTokens(out[0]), y)).toBeLessThan(1e-6);
+    expect(furthest(out[1], next)).toBeLessThan(1e-6);
   });
 
   const scans = Object.entries(STATE_TIMES).flatMap(([name, times]) =>
@@ -73,8 +69,8 @@ describe('recurrences as their rules say, token by token', () => {
     const limits = { low: 0.4, high: 0.9 };
     const { given, y, next, ofTokens } = selectiveScanCase(decay, times, limits);
     const out = await run(given, (g, values) => selectiveScan(g, values as never, limits));
-    expect(maxDifference(ofTokens(out[0]), y)).toBeLessThan(1e-6);
-    expect(maxDifference(out[1], next)).toBeLessThan(1e-6);
+    expect(furthest(ofTokens(out[0]), y)).toBeLessThan(1e-6);
+    expect(furthest(out[1], next)).toBeLessThan(1e-6);
   });
 });
 
@@ -91,6 +87,6 @@ describe('headLinear', () => {
       const h = Math.floor(row / T) % H;
       return range(inner).reduce((sum, j) => sum + x[row * inner + j] * weight[(h * out + o) * inner + j], 0);
     });
-    expect(maxDifference(y, expected)).toBeLessThan(1e-6);
+    expect(furthest(y, expected)).toBeLessThan(1e-6);
   });
 });
