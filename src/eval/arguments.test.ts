@@ -86,6 +86,30 @@ describe('a wrong argument is told with the function that it was given to', () =
     ]);
   });
 
+  it('in a list that is checked once, whatever the function calls', async () => {
+    const readsOf = async (object: object, field: string, call: (list: never) => unknown) => {
+      let reads = 0;
+      const get = (target: object, key: string) => {
+        if (key === field) reads++;
+        return Reflect.get(target, key);
+      };
+      await call([new Proxy(object, { get })] as never);
+      return reads;
+    };
+    const passage = { passage: 'A lives in B.', question: 'Where does A live?', answers: ['B'] };
+    const limits = { tasks: ['single'], length: 200, count: 1 } as const;
+    const countTokens = (text: string) => model.tokenizer.encode(text).length;
+    expect(await readsOf(passage, 'answers', (passages) => ruler(model, { ...limits, passages }))).toBe(
+      await readsOf(passage, 'answers', (passages) => rulerCases({ ...limits, countTokens, passages })),
+    );
+    const result = { policy: 'h2o', budget: 0.5, recall: {}, msPerToken: 1, cacheBytes: 1 };
+    expect(await readsOf(result, 'recall', comparisonMarkdown)).toBe(await readsOf(result, 'recall', comparisonCells));
+    const item = { context: 'A is 5.', question: ' A is', answer: ' 5', length: 12, depth: 0 };
+    expect(await readsOf(item, 'question', (cases) => compare(model, { contestants: [], budgets: [], cases }))).toBe(
+      await readsOf(item, 'question', (cases) => recall(model, cases)),
+    );
+  });
+
   it('also for what is no calibration table, or no SVG document', async () => {
     for (const message of await refusals((table) => plotCalibration(table)))
       expect(message).toMatch(/^this is no calibration table: /);

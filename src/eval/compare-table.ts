@@ -57,6 +57,11 @@ const COLUMNS: readonly Column[] = [
 /** Title and cells of all columns that some result has; the dense cache first. @throws InputError for no results. */
 export function comparisonCells(results: readonly CompareResult[]): string[][] {
   checkResults('comparisonCells', results);
+  return cellsOf(results);
+}
+
+/** As {@link comparisonCells}, of results that are checked. */
+function cellsOf(results: readonly CompareResult[]): string[][] {
   const columns = COLUMNS.filter(({ cell }) => results.some((result) => (cell(result) ?? '') !== ''));
   return [
     columns.map(({ title }) => title),
@@ -71,7 +76,7 @@ export function comparisonCells(results: readonly CompareResult[]): string[][] {
 export function comparisonMarkdown(results: readonly CompareResult[]): string {
   checkResults('comparisonMarkdown', results);
   const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  const [titles, ...cells] = comparisonCells(results);
+  const [titles, ...cells] = cellsOf(results);
   const note = measuredWords(results);
   const hasIntervals = results.some(
     ({ perplexityInterval, recallIntervals = {} }) =>

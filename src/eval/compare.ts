@@ -13,7 +13,7 @@ import type { Cost } from './cost.ts';
 import { type DivergenceResult, divergence } from './divergence.ts';
 import { groupBy } from './group-by.ts';
 import { cutWindows, type PerplexityResult, perplexity } from './perplexity.ts';
-import { checkCases, type QuestionPosition, type RecallCase, recall } from './recall.ts';
+import { checkCases, measureRecall, type QuestionPosition, type RecallCase } from './recall.ts';
 import { EVAL_CHUNK } from './steps.ts';
 
 /** A policy to compare: its name, and options besides the budget. */
@@ -209,7 +209,7 @@ async function measureAll(
       // A dense cache has to hold the answer, too.
       for (const [length, list] of groupBy(cases, (item) => item.length)) {
         const cache = contestant.policy === 'dense' ? { policy: 'dense' } : cacheFor(length);
-        const answers = await recall(model, list, { cache, question, chunkLength, signal });
+        const answers = await measureRecall(model, list, { cache, question, chunkLength, signal });
         for (let i = 0; i < list.length; i++) outcomes.push(Number(i < answers.right));
         costs.push(answers);
       }

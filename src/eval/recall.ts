@@ -100,6 +100,15 @@ export async function recall(
   checkModelCall('recall', model, options);
   checkCases('recall', cases);
   if (cases.length === 0) throw new InputError('there are no recall cases');
+  return measureRecall(model, cases, options);
+}
+
+/** As {@link recall}, of cases that are checked. */
+export async function measureRecall(
+  model: LanguageModel,
+  cases: readonly RecallCase[],
+  options: RecallOptions,
+): Promise<RecallResult> {
   await model.calibrateFor(options.cache, { signal: options.signal });
   const meter = new CostMeter();
   const outcomes: { item: RecallCase; right: boolean }[] = [];

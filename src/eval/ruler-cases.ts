@@ -202,6 +202,11 @@ export function checkCaseLists(what: string, { tasks, passages }: Pick<RulerCase
 export function rulerCases(options: RulerCaseOptions): RulerCase[] {
   checkOptionsObject('rulerCases', options, ['length', 'countTokens']);
   checkCaseLists('rulerCases', options);
+  return makeCases(options);
+}
+
+/** As {@link rulerCases}, of lists that are checked. */
+export function makeCases(options: RulerCaseOptions): RulerCase[] {
   const { tasks = RULER_TASKS, count = 10, seed = 1 } = options;
   return tasks.flatMap((task) => {
     if (!Object.hasOwn(TASKS, task))

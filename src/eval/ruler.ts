@@ -11,7 +11,7 @@ import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
 import { parseLines } from './json-lines.ts';
-import { checkCaseLists, PassageLine, type RulerCase, type RulerTask, rulerCases } from './ruler-cases.ts';
+import { checkCaseLists, makeCases, PassageLine, type RulerCase, type RulerTask } from './ruler-cases.ts';
 import type { Passage } from './ruler-text.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
@@ -79,7 +79,7 @@ export async function ruler(model: LanguageModel, options: RulerOptions = {}): P
       `cases of ${length} tokens are longer than the context of the model, which is ${contextLength}`,
     );
   const countTokens = (text: string) => model.tokenizer.encode(text).length;
-  const cases = rulerCases({ tasks, length, count, seed, passages, countTokens });
+  const cases = makeCases({ tasks, length, count, seed, passages, countTokens });
   const meter = new CostMeter();
   const outcomes: { task: RulerTask; score: number }[] = [];
   await model.calibrateFor(options.cache, { signal });
