@@ -3,6 +3,7 @@
  */
 import * as v from 'valibot';
 import { InputError } from '../util/errors.ts';
+import { issueText } from '../util/json/issue.ts';
 
 /**
  * The values of a file's lines; empty lines are left out.
@@ -12,10 +13,17 @@ import { InputError } from '../util/errors.ts';
 export function parseLines<T extends v.GenericSchema>(jsonl: string, schema: T, what: string): v.InferOutput<T>[] {
   return jsonl.split('\n').flatMap((line, i) => {
     if (line.trim() === '') return [];
-    try {
-      return [v.parse(schema, JSON.parse(line))];
-    } catch (cause) {
-      throw new InputError(`line ${i + 1} is not a ${what}: ${(cause as Error).message}`);
-    }
+    const where = `line ${i + 1} is not a ${what}`;
+    const { success, output, issues } = v.safeParse(schema, parsed(line, where));
+    if (success) return [output];
+    throw new InputError(`${where}: ${issueText(v.getDotPath(issues[0]) ?? 'the line', issues[0])}`);
   });
+}
+
+function parsed(line: string, where: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch (cause) {
+    throw new InputError(`${where}: ${(cause as Error).message}`, { cause });
+  }
 }
