@@ -12,7 +12,7 @@ const MAX_READ = 1 << 28;
 /**
  * Opens `path` for reading in parts. The caller closes it.
  *
- * @throws CheckpointError where the file is missing, a directory, or may not be read.
+ * @throws CheckpointError where the file is missing, a folder, or may not be read.
  */
 export async function openFileSource(path: string): Promise<ByteSource> {
   let handle: FileHandle;
@@ -24,7 +24,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
   }
   try {
     const stats = await handle.stat();
-    if (stats.isDirectory()) throw new CheckpointError(`${path}: is a directory, not a file`);
+    if (stats.isDirectory()) throw new CheckpointError(`${path}: is a folder, not a file`);
     if (!stats.isFile()) throw new CheckpointError(`${path}: is not a regular file`);
     const full = await realpath(path);
     const stamp = `${full}@${stats.mtimeMs}`;
@@ -64,17 +64,21 @@ function reader(handle: FileHandle, path: string, size: number): ByteSource['rea
 
 /** What a failed file operation means to a user. */
 export function fileError(path: string, cause: unknown): CheckpointError {
+  return new CheckpointError(`${path}: ${whyUnread(cause)}`, { cause });
+}
+
+/** Why a file could not be read, as words that follow its name. */
+export function whyUnread(cause: unknown): string {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const reasons: Record<string, string> = {
     ENOENT: 'does not exist',
     ENOTDIR: 'does not exist: a part of the path is a file, not a folder',
     EACCES: 'may not be read: no permission; change its mode or owner',
     EPERM: 'may not be read: no permission; change its mode or owner',
-    EISDIR: 'is a directory, not a file',
+    EISDIR: 'is a folder, not a file',
     EMFILE: "can't be opened: too many open files (see ulimit -n).",
     ELOOP: "can't be opened: its symbolic links form a circle.",
     ENAMETOOLONG: "can't be opened: the path is too long.",
   };
-  const reason = reasons[code] ?? `can't be read: ${cause instanceof Error ? cause.message : String(cause)}`;
-  return new CheckpointError(`${path}: ${reason}`, { cause });
+  return reasons[code] ?? `can't be read: ${cause instanceof Error ? cause.message : String(cause)}`;
 }

@@ -162,7 +162,7 @@ describe('openFileSource', () => {
   });
 
   it('refuses folders', async () => {
-    await expect(openFileSource(folder)).rejects.toThrow(/is a directory/);
+    await expect(openFileSource(folder)).rejects.toThrow(/is a folder, not a file/);
   });
 });
 

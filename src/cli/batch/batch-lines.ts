@@ -4,8 +4,7 @@
 import * as v from 'valibot';
 import { type BatchRequest, InputError } from '../../index.ts';
 import { issueText } from '../../util/json/issue.ts';
-import { UsageError } from '../failure.ts';
-import { readTextFile } from '../input/text-file.ts';
+import { readGivenFile } from '../input/text-file.ts';
 import { LineFile } from './line-file.ts';
 
 const number = v.number();
@@ -52,7 +51,7 @@ export type NamedRequest = BatchRequest & { readonly id: string | number; readon
  * twice.
  */
 export async function readRequests(path: string): Promise<NamedRequest[]> {
-  const lines = (await textOf(path, '--prompts')).split(/\r?\n/);
+  const lines = (await readGivenFile(path, `--prompts ${path}`)).split(/\r?\n/);
   const requests: NamedRequest[] = [];
   const ids = new Set<string | number>();
   for (const [i, text] of lines.entries()) {
@@ -148,14 +147,6 @@ function parsedJson(text: string, where: string): unknown {
     return JSON.parse(text);
   } catch (cause) {
     throw new InputError(`${where} is not JSON: ${(cause as Error).message}`, { cause });
-  }
-}
-
-async function textOf(path: string, flag: string): Promise<string> {
-  try {
-    return await readTextFile(path);
-  } catch (cause) {
-    throw new UsageError(`${flag} ${path} can't be read: ${(cause as Error).message}`, { cause });
   }
 }
 

@@ -4,6 +4,7 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import * as v from 'valibot';
+import { whyUnread } from '../../checkpoint/file-source-node.ts';
 import { InputError } from '../../index.ts';
 import { issueText } from '../../util/json/issue.ts';
 import { UsageError } from '../failure.ts';
@@ -36,7 +37,7 @@ export interface OfflineResult {
 export async function* offlineRequests(path: string): AsyncGenerator<OfflineRequest, void, undefined> {
   const input = createReadStream(path, 'utf8');
   const failed = new Promise<never>((_, reject) => {
-    input.once('error', (cause) => reject(new UsageError(`${path} can't be read: ${cause.message}`, { cause })));
+    input.once('error', (cause) => reject(new UsageError(`${path} ${whyUnread(cause)}`, { cause })));
   });
   failed.catch(() => {});
   const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })[Symbol.asyncIterator]();

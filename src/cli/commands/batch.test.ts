@@ -62,7 +62,9 @@ describe('keyhold batch', () => {
     const below = await keyhold(['batch', requests, '-o', within]);
     expect(below).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/^error: -o .*results\.jsonl: the folder .*E/),
+      stderr: expect.stringMatching(
+        /^error: -o .*results\.jsonl: the folder .*requests.*\.jsonl can't be made: there is a file of this name\n$/,
+      ),
     });
     const same = await keyhold(['batch', requests, '-o', relative('.', requests)]);
     expect(same).toMatchObject({ code: 2, stderr: expect.stringContaining('is the file of requests: name another') });
@@ -122,6 +124,9 @@ describe('keyhold batch', () => {
     await writeFile(`${out}.partial`, `${JSON.stringify({ custom_id: 'other' })}\n`);
     expect((await keyhold(flags())).stderr).toContain('is not a result of these requests');
     requests = join(folder, 'none.jsonl');
-    expect(await keyhold(flags())).toMatchObject({ code: 2, stderr: expect.stringContaining("can't be read") });
+    expect(await keyhold(flags())).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('none.jsonl does not exist'),
+    });
   });
 });

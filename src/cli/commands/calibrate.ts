@@ -3,7 +3,6 @@
  */
 import { type Command, Option } from 'commander';
 import { plotCalibration } from '../../exports/eval.ts';
-import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';
 import { checkPlot, writePlot } from '../input/eval-inputs.ts';
 import {
@@ -14,7 +13,7 @@ import {
   wholeFrom,
   withModel,
 } from '../input/options.ts';
-import { readTextFile } from '../input/text-file.ts';
+import { readGivenFile } from '../input/text-file.ts';
 import { type CliIo, tell } from '../io.ts';
 import { loadForCommand } from '../models/load.ts';
 import { calibrationLines } from '../output/calibration-view.ts';
@@ -57,7 +56,7 @@ export function addCalibrate(program: Command, io: CliIo): void {
 
 async function calibrate(flags: CalibrateFlags, io: CliIo): Promise<void> {
   if (flags.plot !== undefined) await checkPlot(flags.plot);
-  const texts = flags.text === undefined ? undefined : [await readText(flags.text)];
+  const texts = flags.text === undefined ? undefined : [await readGivenFile(flags.text)];
   const progress = new Progress(io);
   const model = await loadForCommand(flags, io, progress);
   const begin = performance.now();
@@ -87,13 +86,5 @@ async function calibrate(flags: CalibrateFlags, io: CliIo): Promise<void> {
   } finally {
     progress.end();
     await model.dispose();
-  }
-}
-
-async function readText(file: string): Promise<string> {
-  try {
-    return await readTextFile(file);
-  } catch (cause) {
-    throw new UsageError(`${file} can't be read: ${(cause as Error).message}`, { cause });
   }
 }

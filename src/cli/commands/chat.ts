@@ -32,7 +32,7 @@ import {
   samplingOptions,
   samplingWords,
 } from '../input/sampling.ts';
-import { readTextFile } from '../input/text-file.ts';
+import { readGivenFile } from '../input/text-file.ts';
 import { addFormatOptions, type FormatFlags, formatOf } from '../input/text-format.ts';
 import type { CliIo } from '../io.ts';
 import { calibrateForCommand, loadForCommand } from '../models/load.ts';
@@ -170,13 +170,13 @@ function checkTemplate(template: MessageTemplate): void {
 }
 
 async function readTemplate(path: string): Promise<string> {
+  const template = await readGivenFile(path, `--template ${path}`);
   try {
-    const template = await readTextFile(path);
     checkTemplate(new ChatTemplate(template));
     return template;
   } catch (cause) {
     if (cause instanceof TokenizerError) throw new UsageError(`--template ${path}: ${cause.message}`, { cause });
-    throw new UsageError(`--template ${path} can't be read: ${(cause as Error).message}`, { cause });
+    throw cause;
   }
 }
 

@@ -4,6 +4,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
+import { whyUnread } from '../../checkpoint/file-source-node.ts';
 import {
   type Contestant,
   type Passage,
@@ -118,7 +119,7 @@ export async function readInput(path: string): Promise<string> {
   try {
     return await readTextFile(path);
   } catch (cause) {
-    throw new InputError(`${path}: can't be read: ${(cause as Error).message}`, { cause });
+    throw new InputError(`${path} ${whyUnread(cause)}`, { cause });
   }
 }
 

@@ -3,6 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
+import { whyUnread } from '../../checkpoint/file-source-node.ts';
 import { InputError } from '../../index.ts';
 import { UsageError } from '../failure.ts';
 import type { CliIo } from '../io.ts';
@@ -44,14 +45,7 @@ async function readBytes(path: string, name: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    const why =
-      code === 'ENOENT'
-        ? 'does not exist'
-        : code === 'EISDIR'
-          ? 'is a folder'
-          : `can't be read (${code ?? String(cause)})`;
-    throw new InputError(`${name} ${why}`, { cause });
+    throw new InputError(`${name} ${whyUnread(cause)}`, { cause });
   }
 }
 

@@ -3,9 +3,8 @@
  */
 import { type Command, Option } from 'commander';
 import type { JsonSchema, TextFormat } from '../../index.ts';
-import { UsageError } from '../failure.ts';
 import { notEmpty } from './options.ts';
-import { readTextFile } from './text-file.ts';
+import { readGivenJson } from './text-file.ts';
 
 export interface FormatFlags {
   readonly jsonText?: boolean;
@@ -27,9 +26,8 @@ export function addFormatOptions(command: Command): Command {
 export async function formatOf({ jsonText, jsonSchema, regex }: FormatFlags): Promise<TextFormat | undefined> {
   if (regex !== undefined) return { type: 'regex', pattern: regex };
   if (jsonSchema === undefined) return jsonText ? { type: 'json' } : undefined;
-  try {
-    return { type: 'json_schema', schema: JSON.parse(await readTextFile(jsonSchema)) as JsonSchema };
-  } catch (cause) {
-    throw new UsageError(`--json-schema ${jsonSchema} can't be read: ${(cause as Error).message}`, { cause });
-  }
+  return {
+    type: 'json_schema',
+    schema: (await readGivenJson(jsonSchema, `--json-schema ${jsonSchema}`)) as JsonSchema,
+  };
 }

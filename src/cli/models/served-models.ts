@@ -12,7 +12,7 @@ import type { CacheClass } from '../../server/cache-classes.ts';
 import { issueText } from '../../util/json/issue.ts';
 import { UsageError } from '../failure.ts';
 import { asUsage, findPolicy, optionsForWorker } from '../input/options.ts';
-import { readTextFile } from '../input/text-file.ts';
+import { readGivenJson } from '../input/text-file.ts';
 
 /** A model of --models: a path, or the name of a file with several. */
 export type ModelsFlag = { readonly file: string } | { readonly name: string; readonly path: string };
@@ -97,13 +97,7 @@ async function readModelsFile(
   path: string,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<NamedSettings[]> {
-  let json: unknown;
-  try {
-    json = JSON.parse(await readTextFile(path));
-  } catch (cause) {
-    throw new UsageError(`${path} can't be read as JSON: ${(cause as Error).message}`, { cause });
-  }
-  const parsed = v.safeParse(File, json);
+  const parsed = v.safeParse(File, await readGivenJson(path));
   if (!parsed.success) {
     const [issue] = parsed.issues;
     throw new UsageError(`${path}: ${issueText(v.getDotPath(issue) ?? 'the file', issue)}`);
