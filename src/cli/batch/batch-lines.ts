@@ -85,13 +85,15 @@ export interface ResultLine {
 
 /** Results, appended line by line. */
 export class ResultFile {
+  readonly #path: string;
   readonly #file: LineFile;
   /** Ids of the requests that had a result already. */
   readonly done: ReadonlySet<string | number>;
   /** How many of them are errors. */
   readonly failed: number;
 
-  private constructor(file: LineFile, { done, failed }: Found) {
+  private constructor(path: string, file: LineFile, { done, failed }: Found) {
+    this.#path = path;
     this.#file = file;
     this.done = done;
     this.failed = failed;
@@ -104,21 +106,29 @@ export class ResultFile {
   static async open(path: string, requests: readonly NamedRequest[]): Promise<ResultFile> {
     const found: Found = { done: new Set(), failed: 0 };
     try {
-      return new ResultFile(await LineFile.open(path, (lines) => checkResults(path, lines, requests, found)), found);
+      const file = await LineFile.open(path, (lines) => checkResults(path, lines, requests, found));
+      return new ResultFile(path, file, found);
     } catch (cause) {
-      if (cause instanceof InputError) throw cause;
-      throw new InputError(`--out ${path} can't be written: ${(cause as Error).message}`, { cause });
+      throw cause instanceof InputError ? cause : notWritten(path, cause);
     }
   }
 
-  append(line: ResultLine): Promise<void> {
-    return this.#file.append(line);
+  /** @throws InputError where the disk refuses it; what was appended before stays. */
+  async append(line: ResultLine): Promise<void> {
+    try {
+      await this.#file.append(line);
+    } catch (cause) {
+      throw notWritten(this.#path, cause);
+    }
   }
 
   close(): Promise<void> {
     return this.#file.close();
   }
 }
+
+const notWritten = (path: string, cause: unknown): InputError =>
+  new InputError(`--out ${path} can't be written: ${(cause as Error).message}`, { cause });
 
 /** What a file of results has in it. */
 interface Found {

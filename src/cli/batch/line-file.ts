@@ -19,7 +19,8 @@ export class LineFile {
   static async open(path: string, check: (lines: readonly string[]) => void): Promise<LineFile> {
     const file = await open(path, 'a+');
     try {
-      const bytes = await readFile(path);
+      // A device may have no end, and a pipe gives nothing.
+      const bytes = (await file.stat()).isFile() ? await readFile(path) : Buffer.alloc(0);
       const whole = bytes.lastIndexOf(10) + 1;
       const lines = bytes.subarray(0, whole).toString().split('\n').slice(0, -1);
       const last = bytes.subarray(whole).toString();
