@@ -58,9 +58,10 @@ describe('a wrong argument is told with the function that it was given to', () =
       ...told('compare needs budgets as a list of numbers above 0 and up to 1'),
       'compare needs budgets as a list of numbers above 0 and up to 1, but the one at index 0 is 0',
     ]);
-    expect(await refusals((cases) => compare(model, { ...options, cases }), wrong)).toEqual(
-      told('compare needs a list of recall cases, as parseRecallCases gives it'),
-    );
+    expect(await refusals((cases) => compare(model, { ...options, cases }), [...wrong, []])).toEqual([
+      ...told('compare needs a list of recall cases, as parseRecallCases gives it'),
+      'there are no recall cases',
+    ]);
     const passages = 'passages as parsePassages gives them';
     expect(await refusals((list) => ruler(model, { passages: list }), [...wrong, []])).toEqual([
       ...told(`ruler needs ${passages}`),

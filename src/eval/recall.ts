@@ -86,6 +86,7 @@ export function parseRecallCases(jsonl: string): RecallCase[] {
 /** @throws InputError for what is no list of cases. */
 export function checkCases(what: string, cases: readonly RecallCase[]): void {
   checkList(what, 'a list of recall cases, as parseRecallCases gives it', cases, (item) => v.is(Case, item));
+  if (cases.length === 0) throw new InputError('there are no recall cases');
 }
 
 /**
@@ -99,7 +100,6 @@ export async function recall(
 ): Promise<RecallResult> {
   checkModelCall('recall', model, options);
   checkCases('recall', cases);
-  if (cases.length === 0) throw new InputError('there are no recall cases');
   return measureRecall(model, cases, options);
 }
 
