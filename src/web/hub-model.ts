@@ -222,11 +222,8 @@ class StoredHubModel {
 
   readonly outlines = {
     save: async (): Promise<void> => {
-      for (const [path, { outline }] of this.weights) {
-        if (!outline.isChanged) continue;
-        await writeFile(this.folder, outlineName(path), outline.toBytes());
-        outline.isChanged = false;
-      }
+      for (const [path, { outline }] of this.weights)
+        await outline.save((bytes) => writeFile(this.folder, outlineName(path), bytes));
     },
     remove: async (): Promise<void> => {
       for (const path of this.weights.keys()) await removeFile(this.folder, outlineName(path));

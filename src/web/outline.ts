@@ -9,8 +9,8 @@ const keyOf = (offset: number, length: number): string => `${offset}+${length}`;
 /** Ranges of a file by `offset+length`. */
 export class Outline {
   readonly #ranges = new Map<string, Uint8Array>();
-  /** Whether something was added since it was read. */
-  isChanged = false;
+  /** Whether something was added since it was read or saved. */
+  #isChanged = false;
 
   get(offset: number, length: number): Uint8Array | undefined {
     return this.#ranges.get(keyOf(offset, length));
@@ -18,7 +18,19 @@ export class Outline {
 
   set(offset: number, bytes: Uint8Array): void {
     this.#ranges.set(keyOf(offset, bytes.length), bytes.slice());
-    this.isChanged = true;
+    this.#isChanged = true;
+  }
+
+  /** Writes it where something was added. What comes while it is written is written the next time. */
+  async save(write: (bytes: Uint8Array) => Promise<void>): Promise<void> {
+    if (!this.#isChanged) return;
+    this.#isChanged = false;
+    try {
+      await write(this.toBytes());
+    } catch (error) {
+      this.#isChanged = true;
+      throw error;
+    }
   }
 
   /** A line of JSON that says which ranges there are, and their bytes. */
