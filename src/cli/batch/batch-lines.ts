@@ -5,7 +5,7 @@ import * as v from 'valibot';
 import { type BatchRequest, InputError } from '../../index.ts';
 import { issueText } from '../../util/json/issue.ts';
 import { readGivenFile } from '../input/text-file.ts';
-import { LineFile } from './line-file.ts';
+import { LineFile, notWritten } from './line-file.ts';
 
 const number = v.number();
 const count = v.pipe(number, v.integer(), v.minValue(0));
@@ -85,15 +85,13 @@ export interface ResultLine {
 
 /** Results, appended line by line. */
 export class ResultFile {
-  readonly #path: string;
   readonly #file: LineFile;
   /** Ids of the requests that had a result already. */
   readonly done: ReadonlySet<string | number>;
   /** How many of them are errors. */
   readonly failed: number;
 
-  private constructor(path: string, file: LineFile, { done, failed }: Found) {
-    this.#path = path;
+  private constructor(file: LineFile, { done, failed }: Found) {
     this.#file = file;
     this.done = done;
     this.failed = failed;
@@ -105,30 +103,24 @@ export class ResultFile {
    */
   static async open(path: string, requests: readonly NamedRequest[]): Promise<ResultFile> {
     const found: Found = { done: new Set(), failed: 0 };
+    const name = `--out ${path}`;
     try {
-      const file = await LineFile.open(path, (lines) => checkResults(path, lines, requests, found));
-      return new ResultFile(path, file, found);
+      const check = (lines: readonly string[]) => checkResults(path, lines, requests, found);
+      return new ResultFile(await LineFile.open(path, check, name), found);
     } catch (cause) {
-      throw cause instanceof InputError ? cause : notWritten(path, cause);
+      throw cause instanceof InputError ? cause : notWritten(name, cause);
     }
   }
 
   /** @throws InputError where the disk refuses it; what was appended before stays. */
-  async append(line: ResultLine): Promise<void> {
-    try {
-      await this.#file.append(line);
-    } catch (cause) {
-      throw notWritten(this.#path, cause);
-    }
+  append(line: ResultLine): Promise<void> {
+    return this.#file.append(line);
   }
 
   close(): Promise<void> {
     return this.#file.close();
   }
 }
-
-const notWritten = (path: string, cause: unknown): InputError =>
-  new InputError(`--out ${path} can't be written: ${(cause as Error).message}`, { cause });
 
 /** What a file of results has in it. */
 interface Found {
