@@ -1,9 +1,11 @@
 /**
  * What docs/cache.md says of memory is what is allocated: formulas and figures are read from its table.
  */
+
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { blockCodec } from '../src/kvcache/buffers/blocks.ts';
 import { BUFFERS, type BufferKind } from '../src/kvcache/buffers.ts';
 import { createCache } from '../src/kvcache/policies.ts';
 import { fakeStep } from './support/fake-graph.ts';
@@ -59,7 +61,7 @@ describe('docs/cache.md', () => {
 
   it('tells the limit of its example', () => {
     // As the ggml engine stores it: in blocks.
-    const shape = { ...fakeShape(SMALL), memory: { blocks: true } };
+    const shape = { ...fakeShape(SMALL), memory: { blocks: blockCodec } };
     const cache = createCache(shape, { policy: 'lastrec', cacheLength: 128, buffer: 'int8' });
     expect(page).toContain(`a limit of ${cache.memory().keysAndValuesLimit.toLocaleString('en')} bytes`);
   });

@@ -3,13 +3,12 @@
  */
 import { InputError } from '../util/errors.ts';
 import { shown } from '../util/option-names.ts';
-import { BlockCodec, type BlockFormat } from './buffers/blocks.ts';
 import { Float16Codec } from './buffers/float16.ts';
 import { Float32Codec } from './buffers/float32.ts';
 import { RotatedCodec } from './buffers/hadamard.ts';
 import { keyScales, PlaneCodec, type SlotBits } from './buffers/planes.ts';
 import { SlotBuffer } from './buffers/slot-buffer.ts';
-import type { CodecShape, SlotCodec } from './buffers/slot-codec.ts';
+import type { BlockFormat, CodecShape, SlotCodec } from './buffers/slot-codec.ts';
 import type { SlotMemory } from './shape.ts';
 
 /** How keys and values are stored. */
@@ -23,8 +22,8 @@ interface BufferEntry {
   readonly rotates?: boolean;
   /** As arrays of numbers, and of scales. */
   readonly create: (shape: CodecShape, half: 'key' | 'value') => SlotCodec;
-  /** As blocks of ggml; where absent, there is one layout only. */
-  readonly blocks?: (shape: CodecShape) => SlotCodec;
+  /** What it is as blocks of ggml; where absent, there is one layout only. */
+  readonly blocks?: BlockFormat;
 }
 
 const scalesOf = (size: number, half: 'key' | 'value'): number => (half === 'key' ? keyScales(size) : 1);
@@ -40,7 +39,7 @@ function wholeNumbers(bits: SlotBits, format: BlockFormat): Omit<BufferEntry, 's
         );
       return new PlaneCodec(shape, bits, scalesOf(shape.size, half));
     },
-    blocks: (shape) => new BlockCodec(shape, format),
+    blocks: format,
   };
 }
 
@@ -81,26 +80,31 @@ export interface BufferShape {
   readonly valueSize: number;
 }
 
-/** @throws InputError for a format that does not exist, or that does not fit the head size. */
+/**
+ * @param feedbackOf of keys that are rotated, in 4 or 5 bits.
+ * @throws InputError for a format that does not exist, or that does not fit the head size.
+ */
 export function createBuffer(
   choice: BufferChoice,
   batch: number,
   { groups, keySize, valueSize }: BufferShape,
-  { blocks = false }: SlotMemory = {},
+  { blocks }: SlotMemory = {},
+  feedbackOf?: CodecShape['feedbackOf'],
 ): SlotBuffer {
   const { keys, values } = buffersOf(choice);
   const codec = (kind: BufferKind, size: number, half: 'key' | 'value') => {
     const entry = entryOf(kind);
-    const shape = { batch, groups, size };
-    const codec = blocks && entry.blocks ? entry.blocks(shape) : entry.create(shape, half);
+    const rounds = half === 'key' && entry.rotates && entry.bits! < 8;
+    const shape = { batch, groups, size, ...(rounds && { feedbackOf }) };
+    const codec = blocks && entry.blocks ? blocks(shape, entry.blocks) : entry.create(shape, half);
     return entry.rotates ? new RotatedCodec(codec) : codec;
   };
   return new SlotBuffer(codec(keys, keySize, 'key'), codec(values, valueSize, 'value'));
 }
 
 /** Whether an engine reads keys and values as blocks of numbers with a scale. */
-export function holdsBlocks(choice: BufferChoice, { blocks = false }: SlotMemory = {}): boolean {
-  return blocks && Object.values(buffersOf(choice)).every((kind) => BUFFERS[kind].blocks !== undefined);
+export function holdsBlocks(choice: BufferChoice, { blocks }: SlotMemory = {}): boolean {
+  return Boolean(blocks) && Object.values(buffersOf(choice)).every((kind) => BUFFERS[kind].blocks !== undefined);
 }
 
 function entryOf(kind: BufferKind): BufferEntry {

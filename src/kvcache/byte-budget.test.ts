@@ -12,6 +12,7 @@ import {
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeRotation, fakeShape } from '../../test/support/fake-model.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
+import { blockCodec } from './buffers/blocks.ts';
 import { denseBytes, mostBytes, readCacheBytes, resolveCacheBytes } from './byte-budget.ts';
 import { createCache } from './policies.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
@@ -74,7 +75,7 @@ describe('cacheBytes', () => {
     expect(of('300%')).toMatchObject({ buffer: 'float32', cacheLength: 1000, policy: 'lastrec' });
     expect(of('150%')).toMatchObject({ buffer: 'float16', cacheLength: 1000 });
     // In blocks of ggml, int5 and int4 take 5 bits a number, and the rest counts, too.
-    const inBlocks = { ...shape, memory: { blocks: true } };
+    const inBlocks = { ...shape, memory: { blocks: blockCodec } };
     const int5 = { keys: 'int5', values: 'int4' };
     expect(resolveCacheBytes(inBlocks, { cacheBytes: '34%' }, 1000)).toMatchObject({ buffer: int5, cacheLength: 1000 });
     const tenth = of('10%');

@@ -51,7 +51,11 @@ describe('as long as all fits in a cache', () => {
             policy,
             name.includes('pyramid') ? { beta: 1 } : name.startsWith('routed') ? { length: longest } : {},
           );
+          // As dense, but keys are rounded in the same way.
+          const { feedbackOf } = cache.rules.layout;
+          const whole = definePolicy({ name: 'all', evicts: false, slotState: 0, feedbackOf, setup: () => ({}) });
           const dense = createCache(model.shape, {
+            policy: whole,
             cacheLength: longest,
             batch: run.rows,
             buffer: cache.buffer,

@@ -20,6 +20,7 @@ import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { feedCache, makeCache, SAVED_CACHES, SAVED_SHAPE, type SavedCache } from '../../test/support/saved-caches.ts';
 import { CacheBusyError, InputError, PolicyError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
+import { blockCodec } from './buffers/blocks.ts';
 import type { KVCache } from './kv-cache.ts';
 import { checkCacheOptions, createCache } from './policies.ts';
 import { definePolicy } from './policy/define-policy.ts';
@@ -178,7 +179,7 @@ describe('layers of different sizes', () => {
 
   it.each(others)('%s: each slot has the key and value of its layer', (_, policy) => {
     for (const buffer of ALL_BUFFERS)
-      for (const blocks of [false, true]) {
+      for (const blocks of [null, blockCodec]) {
         if (policy.lossy && buffer === 'float32') continue;
         const own = { ...mixed, memory: { blocks } };
         const fake = new FakeModel(own, 11);
@@ -300,8 +301,11 @@ describe('a saved cache', () => {
     // Of a rotated vector the largest number is at most √2 times that of the plain one here.
     const tolerance = { ...plain, int8: 4 / 127, int5: 4 / 15, int4: 4 / 7 };
     for (const buffer of ALL_BUFFERS)
-      for (const blocks of [false, true]) {
-        const [here, there] = [blocks, !blocks].map((own) => ({ ...shape, memory: { blocks: own } }));
+      for (const blocks of [null, blockCodec]) {
+        const [here, there] = [blocks, blocks ? null : blockCodec].map((own) => ({
+          ...shape,
+          memory: { blocks: own },
+        }));
         const cache = createCache(here, { policy: 'h2o', cacheLength: 8, buffer });
         for (const count of [5, 6, 1]) fakeStep(new FakeModel(here, 3), cache, [tokensFrom(0, cache.length(), count)]);
         const again = await restoreCache(await snapshotCache(cache, 'm'), there, 'm');

@@ -2,6 +2,8 @@
  * @file What of a model a cache has to know.
  */
 
+import type { BlockCodecs } from './buffers/slot-codec.ts';
+
 /** A model, as far as a cache has to know it: one record a layer. Layers may differ in every number. */
 export interface CacheShape {
   readonly layers: readonly LayerShape[];
@@ -50,11 +52,10 @@ export type KeyForms = (
 /** The memory of slots, as an engine reads it in place. */
 export interface SlotMemory {
   /**
-   * Whether int8, int5 and int4 are ggml's blocks (q8_0, q5_0, q4_0: scale and numbers side by side) instead of numbers
-   * and scales in arrays of their own.
-   * @default false
+   * Where int8, int5 and int4 are ggml's blocks (q8_0, q5_0, q4_0: scale and numbers side by side): what stores them so.
+   * @default null: numbers and scales are in arrays of their own
    */
-  readonly blocks?: boolean;
+  readonly blocks?: BlockCodecs | null;
 }
 
 /** A state: float32 numbers that every chunk changes as a whole. */

@@ -9,6 +9,7 @@ import * as v from 'valibot';
 import { InputError, SnapshotError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import { sha256 } from '../util/sha256.ts';
+import { blockCodec } from './buffers/blocks.ts';
 import type { SlotData } from './buffers/slot-array.ts';
 import type { KVCache } from './kv-cache.ts';
 import { COMMON_OPTIONS } from './options.ts';
@@ -123,7 +124,8 @@ export async function restoreCache(
     );
   const { blocks } = header;
   const isForeign = blocks !== hasBlocks(shape);
-  const saved = cacheFromHeader(isForeign ? { ...shape, memory: { blocks } } : shape, header, policy);
+  const foreign = { blocks: blocks ? blockCodec : null };
+  const saved = cacheFromHeader(isForeign ? { ...shape, memory: foreign } : shape, header, policy);
   const cache = isForeign ? cacheFromHeader(shape, header, policy) : saved;
   if (header.slotState !== stateTypeOf(cache))
     throw new SnapshotError(
@@ -160,7 +162,7 @@ export async function restoreCache(
   return cache;
 }
 
-const hasBlocks = ({ memory }: CacheShape): boolean => memory?.blocks ?? false;
+const hasBlocks = ({ memory }: CacheShape): boolean => Boolean(memory?.blocks);
 
 /** Checks all that can be checked without knowing what the cache is for. */
 async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uint8Array; version: number }> {

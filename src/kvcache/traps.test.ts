@@ -356,7 +356,7 @@ describe('trap 7: what is stored is quantized at once, and only that', () => {
         for (const l of [0, 1])
           for (const position of cache.tokenPositions(l)) {
             if (position < first) continue;
-            probe.keys.preview(model.key(l, 0, position, tokens[position - first]), 0, wanted);
+            probe.keys.preview(0, model.key(l, 0, position, tokens[position - first]), 0, wanted);
             expect(same(cache.slot(l, position)!.key, wanted)).toBe(true);
           }
         // Those that stay are not quantized again.

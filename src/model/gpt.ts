@@ -26,7 +26,7 @@
  * latter where values are no part of the keys; `next.NAME` [B, S, …]: the states; where asked for, `sum.GROUP` and
  * `max.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk, their sums and maxima over the queries;
  * `echo.GROUP` [layers·B, G, E, C + T]: the largest weights of queries that read the chunk once more; `moments.sum.L`
- * [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation; `along.GROUP` [B, G, C + T]: products of
+ * [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries; `along.GROUP` [B, G, C + T]: products of
  * keys; `residual.L` [B, T, E]: the residual stream after layer L.
  */
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
@@ -71,8 +71,8 @@ export interface StepGraphOptions {
    * @default null
    */
   readonly replay?: ReadonlySet<string> | null;
-  /** Output the moments of the queries. */
-  readonly moments: boolean;
+  /** Output the moments of the queries: before the position's rotation, or as they attend to rotated keys. */
+  readonly moments: boolean | 'rotated';
   /** Output the products of keys with the sum of their directions. @default false */
   readonly alongMean?: boolean;
   /** The hooks of live adapters. @default none */
@@ -264,6 +264,7 @@ function observedInputs(
       isSummed,
       maxima: observedMaxima,
       momentWeights,
+      momentsRotated: moments === 'rotated',
       echo: echoOf(source, rope),
     };
   };

@@ -2,6 +2,7 @@
  * @file What an engine chooses while a model is traced for it: how matrices are stored.
  */
 import type { MoeMlp } from '../config/mlp-spec.ts';
+import type { BlockCodecs } from '../kvcache/buffers/slot-codec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { MatrixInfo } from '../weights/formats/ggml-formats.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -30,10 +31,10 @@ export interface GraphTarget {
    */
   readonly staticGraph?: boolean;
   /**
-   * Whether slots in 8, 5 and 4 bits are blocks with their scales inside (ggml's q8_0, q5_0 and q4_0), not numbers and
-   * scales apart.
+   * Where slots in 8, 5 and 4 bits are blocks with their scales inside: what stores them so; null: numbers and scales are
+   * apart.
    */
-  readonly slotBlocks: boolean;
+  readonly slotBlocks: BlockCodecs | null;
   /**
    * Whether a chunk is written to free slots before attention, so that memory for it has to be there.
    * @default never

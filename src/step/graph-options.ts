@@ -29,7 +29,7 @@ export function graphOptions(
     echo: replay ? null : echoed,
     echoOfHeld: replay ? null : echoedWhole,
     replay: isReplayed ? echoed : null,
-    moments: rules.needsQueries,
+    moments: isProbed ? 'rotated' : rules.needsQueries,
     alongMean: rules.needsAlongMean,
     cross: store.crossAttention.any,
     parts: store.parts,

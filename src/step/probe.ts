@@ -1,5 +1,6 @@
 /**
- * @file Attention weights of single queries and heads, and the residual stream: what calibration measures.
+ * @file Attention weights of single queries and heads, moments of all queries, and the residual stream: what calibration
+ * measures.
  */
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, headsPerGroup } from '../config/config.ts';
@@ -27,6 +28,11 @@ export interface LayerProbe {
   /** The chunk's keys [G, T, keySize] and values [G, T, valueSize]; null: values are a part of the keys. */
   readonly keys: Float32Array;
   readonly values: Float32Array | null;
+  /**
+   * Σ q·qᵀ of each head's queries, as they attend to keys that are stored rotated [H, keySize, keySize]; null: of latent
+   * attention, or of one token.
+   */
+  readonly queryProducts: Float32Array | null;
 }
 
 /** Declares which (head, query) pairs are summed: each pair by itself. */
@@ -41,6 +47,7 @@ export function bindProbe(
     throw new InputError(
       'to look at single queries takes a cache of one row, whose policy wants no sums of weights and shares no slots',
     );
+  inputs['momentWeights'] = tensorOf(new Float32Array(length).fill(1), [1, length]);
   for (const R of headsPerGroup(config)) {
     const sets = R * queries.length;
     const data = new Float32Array(sets * R * length);
@@ -70,6 +77,7 @@ export function probesOf(
       residual: squares / stream.length,
       keys: outputs[OUTPUT.keys(l)].data,
       values: outputs[OUTPUT.values(l)]?.data ?? null,
+      queryProducts: length > 1 ? (outputs[OUTPUT.moments('outer', l)]?.data ?? null) : null,
     };
   });
 }

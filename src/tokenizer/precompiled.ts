@@ -1,6 +1,7 @@
 /**
  * @file SentencePiece's own normalization: a table of texts and what they become, as a double-array trie.
  */
+import { fromBase64 } from '../util/base64.ts';
 import { fail } from './fields.ts';
 
 /** Longer graphemes are looked at character by character, as in Hugging Face's library. */
@@ -60,7 +61,7 @@ export function precompiled(charsmap: string): (text: string) => string {
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
   try {
-    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+    return fromBase64(text);
   } catch {
     return fail('"precompiled_charsmap" of a Precompiled is no base64');
   }

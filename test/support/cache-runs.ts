@@ -267,11 +267,12 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
   }
   for (const l of range(shape.nLayer)) {
     const { groups: G, keySize, valueSize } = shape.layers[l];
-    const probe = createBuffer(cache.buffer, 1, { groups: 1, keySize, valueSize }, shape.memory);
+    const feedbackOf = (g: number) => cache.rules.layout.feedbackOf?.(l, g) ?? null;
+    const probe = createBuffer(cache.buffer, 1, { groups: G, keySize, valueSize }, shape.memory, feedbackOf);
     const [key, value] = [new Float32Array(keySize), new Float32Array(valueSize)];
-    const stored = (half: 'keys' | 'values', exact: Float32Array) => {
+    const stored = (half: 'keys' | 'values', g: number, exact: Float32Array) => {
       const out = new Float32Array(exact.length);
-      probe[half].preview(exact, 0, out);
+      probe[half].preview(g, exact, 0, out);
       return out;
     };
     const table = cache.store.tableOf(l)!;
@@ -300,11 +301,11 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
           if (isMerged(table, tableGroup, at)) continue;
           cache.store.buffers[l]!.readValue({ row, group: g, slot }, value);
           const exact = model.value(l, g, position, tokens[position]);
-          if (!same(value, stored('values', exact))) expect.fail(`${where}: another value at ${position}`);
+          if (!same(value, stored('values', g, exact))) expect.fail(`${where}: another value at ${position}`);
           if (moved) continue;
           cache.store.buffers[l]!.readKey({ row, group: g, slot }, key);
           const exactKey = model.key(l, g, position, tokens[position]);
-          if (!same(key, stored('keys', exactKey))) expect.fail(`${where}: another key at ${position}`);
+          if (!same(key, stored('keys', g, exactKey))) expect.fail(`${where}: another key at ${position}`);
         }
       }
       if (total > budgets) expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${budgets}`);

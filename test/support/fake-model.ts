@@ -2,6 +2,7 @@
  * @file Keys, values and queries of a model that there isn't: random numbers that follow from layer, head, position and
  * token, so that a test can say what any slot must hold.
  */
+import { blockCodec } from '../../src/kvcache/buffers/blocks.ts';
 import type { CacheShape, RotationShape } from '../../src/kvcache/shape.ts';
 import { range } from '../../src/util/numbers.ts';
 
@@ -53,7 +54,7 @@ export function fakeShape(shape: FakeShape): FakeCacheShape {
     nHead: groups * heads,
     nQueryGroups: groups,
     headSize,
-    memory: { blocks },
+    memory: { blocks: blocks ? blockCodec : null },
     layers: windows.map((window, l) => {
       const { groups: G = groups, heads: R = heads, keySize = headSize, valueSize = headSize } = sizes[l] ?? {};
       const attentionScale = 1 / Math.sqrt(keySize);

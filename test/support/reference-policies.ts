@@ -241,7 +241,7 @@ export class ReferenceCache {
       const mean = (half: 'key' | 'value') =>
         Float32Array.from(slot[half], (_, i) => sum(all.map((one) => (one.tokens / tokens) * one[half][i])));
       const [key, value] = [mean('key'), mean('value')];
-      const blocks = this.model.shape.memory?.blocks;
+      const blocks = Boolean(this.model.shape.memory?.blocks);
       slot.key = referenceStore(buffer, 'key', key, blocks);
       slot.value = referenceStore(buffer, 'value', value, blocks);
       // The logarithm is a number of float16.
@@ -307,8 +307,8 @@ export class ReferenceCache {
     const { buffer = 'float32' } = this.options;
     const exactKey = model.key(l, g, position, token);
     const exactValue = model.value(l, g, position, token);
-    const key = referenceStore(buffer, 'key', exactKey, model.shape.memory?.blocks);
-    const value = referenceStore(buffer, 'value', exactValue, model.shape.memory?.blocks);
+    const key = referenceStore(buffer, 'key', exactKey, Boolean(model.shape.memory?.blocks));
+    const value = referenceStore(buffer, 'value', exactValue, Boolean(model.shape.memory?.blocks));
     return {
       position,
       key,

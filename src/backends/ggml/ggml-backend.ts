@@ -1,6 +1,7 @@
 /**
  * @file ggml as a backend of models.
  */
+import { blockCodec } from '../../kvcache/buffers/blocks.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import { HALF_PARAMETERS } from '../../weights/formats/ggml-formats.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
@@ -108,7 +109,7 @@ async function compile(
 export const ggmlBackend: Backend = {
   name: 'ggml',
   target: {
-    slotBlocks: true,
+    slotBlocks: blockCodec,
     halfParameters: HALF_PARAMETERS,
     attendsInSlots: canAttendInSlots,
     chunkLength: CHUNK_LENGTH,

@@ -14,7 +14,7 @@ const OWN_NAMES: Readonly<Partial<Record<WeightFormat, WeightFormat>>> = {
 };
 
 export const onnxTarget: GraphTarget = {
-  slotBlocks: false,
+  slotBlocks: null,
   // q8_0 and q4_0 are blocks of 32 values with one scale, too; here it is a float32.
   held: (format) => OWN_NAMES[format] ?? null,
   stacksHeadExperts: false,

@@ -5,6 +5,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { feedbackOf } from '../../kvcache/buffers/key-rounding.ts';
 import { type CalibrationTable, LOCAL_WINDOWS, QUANTILES } from '../../kvcache/routing/calibration-table.ts';
 import { loadModel } from '../../node.ts';
 import { InputError } from '../../util/errors.ts';
@@ -17,7 +18,9 @@ const models: LanguageModel[] = [];
 afterAll(() => Promise.all(models.map((model) => model.dispose())));
 
 async function open(engine?: 'onnx'): Promise<LanguageModel> {
-  const model = await loadModel('keyhold/tiny', { cacheDir, engine, weights: 'float32' });
+  // Apart, as what was measured last is what later caches get.
+  const folder = join(cacheDir, engine ?? 'ggml');
+  const model = await loadModel('keyhold/tiny', { cacheDir: folder, engine, weights: 'float32' });
   models.push(model);
   return model;
 }
@@ -45,9 +48,16 @@ describe('a calibration', () => {
     const upper = groupsOf(table).map(({ retrieval }) => retrieval[QUANTILES / 2]);
     expect(Math.max(...upper)).toBeGreaterThan(Math.min(...upper) + 1);
 
+    const [{ keySize }] = model.createCache({ cacheLength: 8 }).shape.layers;
     const onnx = await (await open('onnx')).calibrate({ texts: [`${TEXT} `], length: LENGTH });
-    groupsOf(onnx).forEach(({ retrieval, local }, i) => {
+    groupsOf(onnx).forEach(({ retrieval, local, rounding }, i) => {
       const own = groupsOf(table)[i];
+      const feedback = feedbackOf(own.rounding!, keySize);
+      const largest = Math.max(...feedback.map(Math.abs));
+      expect(largest).toBeGreaterThan(0.2);
+      feedbackOf(rounding!, keySize).forEach((x, j) => {
+        expect(Math.abs(x - feedback[j])).toBeLessThan(0.05 * largest);
+      });
       retrieval.forEach((x, q) => {
         expect(Math.abs(x - own.retrieval[q])).toBeLessThan(0.05);
       });
@@ -66,8 +76,8 @@ describe('a calibration', () => {
     expect(await (await open()).calibrate(options)).toEqual(table);
     expect(seen).toEqual([]);
     // A damaged file is made again.
-    const folder = join(cacheDir, 'calibrations');
-    for (const name of await readdir(folder)) await writeFile(join(folder, name), '{"version":1}');
+    const folder = join(cacheDir, 'ggml', 'calibrations');
+    for (const name of await readdir(folder)) await writeFile(join(folder, name), '{"version":2}');
     expect(await (await open()).calibrate(options)).toEqual(table);
     expect(seen.length).toBeGreaterThan(0);
   });

@@ -1,6 +1,7 @@
 /**
  * @file Measures how much of the past each query group of a model reads: once for retrieval, by a second reading of the
- * same text, and once for local needs, by what is lost where a group attends to recent tokens only.
+ * same text, and once for local needs, by what is lost where a group attends to recent tokens only. The queries of both
+ * readings say how keys are to be rounded.
  */
 import type { Config } from '../../config/config.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
@@ -16,13 +17,14 @@ import {
   QUANTILES,
 } from '../../kvcache/routing/calibration-table.ts';
 import type { CacheShape } from '../../kvcache/shape.ts';
-import type { ProbeOptions } from '../../step/probe.ts';
+import type { LayerProbe, ProbeOptions } from '../../step/probe.ts';
 import type { StepOptions, StepResult } from '../../step/step-types.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { sha256 } from '../../util/sha256.ts';
 import { LocalNeeds } from './local-needs.ts';
+import { QueryMoments } from './query-moments.ts';
 
 /** Options of `calibrate`. */
 export interface CalibrateOptions {
@@ -179,6 +181,7 @@ class Meter {
   readonly #length: number;
   readonly #layers: readonly number[];
   readonly #needs = new Map<number, LocalNeeds>();
+  readonly #moments = new Map<number, QueryMoments>();
   /** By layer and group: log z of all windows' slots. */
   readonly #logs = new Map<number, number[][]>();
   /**
@@ -199,6 +202,7 @@ class Meter {
     for (const l of this.#layers) {
       const shape = this.#cache.shape.layers[l];
       this.#needs.set(l, new LocalNeeds(shape, await this.#model.projection(l), this.#from + this.#length));
+      this.#moments.set(l, new QueryMoments(shape));
       this.#logs.set(
         l,
         Array.from({ length: shape.groups }, () => []),
@@ -214,13 +218,15 @@ class Meter {
       const queries = [...chunk.keys()].filter((t) => at + t >= half && (at + t - half) % STRIDE === 0);
       const probes = await this.#step(chunk, { queries });
       for (const [l, needs] of this.#needs) needs.add(probes[l]!, at, queries);
+      this.#addMoments(probes);
       onTokens(chunk.length);
     }
     const most = new Map(this.#layers.map((l) => [l, this.#newWeights(l)]));
     this.#most = most;
     for (let at = 0; at < again.length; at += REPEAT_CHUNK) {
       const chunk = again.slice(at, at + REPEAT_CHUNK);
-      await this.#step(chunk);
+      // Queries that look for what was read: keys are rounded for them as much as for those of the first reading.
+      this.#addMoments(await this.#step(chunk, { queries: [0] }));
       onTokens(chunk.length);
     }
     this.#most = null;
@@ -230,6 +236,10 @@ class Meter {
       for (const [g, weights] of list.entries())
         for (let j = skipped; j < this.#length; j++)
           this.#logs.get(l)![g].push(weights[j] > 0 ? Math.max(LEAST_LOG, Math.log(weights[j])) : LEAST_LOG);
+  }
+
+  #addMoments(probes: readonly (LayerProbe | null)[]): void {
+    for (const [l, moments] of this.#moments) moments.add(probes[l]!);
   }
 
   /** Raises the weights of the text's slots to the largest that any head and query of a chunk gives them. */
@@ -245,9 +255,13 @@ class Meter {
   result(): CalibrationTable['layers'] {
     return this.#cache.shape.layers.map((_, l) => {
       const needs = this.#needs.get(l)?.result();
-      return needs === undefined
-        ? null
-        : needs.map((local, g) => ({ retrieval: quantiles(this.#logs.get(l)![g]), local }));
+      if (needs === undefined) return null;
+      const roundings = this.#moments.get(l)!.roundings();
+      return needs.map((local, g) => ({
+        retrieval: quantiles(this.#logs.get(l)![g]),
+        local,
+        ...(roundings && { rounding: roundings[g] }),
+      }));
     });
   }
 
@@ -256,7 +270,7 @@ class Meter {
     return Array.from({ length: groups }, () => new Float32Array(this.#length));
   }
 
-  async #step(chunk: readonly number[], probe?: ProbeOptions) {
+  async #step(chunk: readonly number[], probe: ProbeOptions) {
     const lengths = [this.#cache.length() + chunk.length];
     const { probes } = await this.#model.step(this.#cache, [chunk], {
       logits: 'none',

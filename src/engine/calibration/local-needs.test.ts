@@ -53,7 +53,8 @@ function measure(sink: number, projected: boolean): { measured: number[][]; expe
       const [g, rest] = [Math.floor(n / (CHUNK * D)), n % (CHUNK * D)];
       return values[(g * T + first) * D + rest];
     });
-    needs.add({ chunkColumn: slots, weights: observed, residual: RESIDUAL, keys: own, values: own }, first, QUERIES);
+    const probe = { weights: observed, residual: RESIDUAL, keys: own, values: own, queryProducts: null };
+    needs.add({ ...probe, chunkColumn: slots }, first, QUERIES);
   }
   const expected = Array.from({ length: G }, (_, g) =>
     LOCAL_WINDOWS.map((w) => {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { referencePlain } from '../../../test/support/reference-store.ts';
 import { range } from '../../util/numbers.ts';
 import { type BufferKind, createBuffer } from '../buffers.ts';
-import { BlockCodec } from './blocks.ts';
+import { BlockCodec, blockCodec } from './blocks.ts';
 
 /** The numbers that the expected bytes were made of. */
 const NUMBERS = Float32Array.from(range(64), (i) =>
@@ -76,7 +76,7 @@ describe.each(['q8_0', 'q5_0', 'q4_0'] as const)('%s', (format) => {
         codec.write(0, 0, 0, 1, x, 0);
         const [stored, previewed] = [new Float32Array(x.length + 1), new Float32Array(x.length)];
         codec.read(0, 0, 0, stored, 1);
-        codec.preview(x, 0, previewed);
+        codec.preview(0, x, 0, previewed);
         const expected = referencePlain(kind, 'key', x, true);
         for (const i of x.keys()) {
           expect(stored[i + 1]).toBe(previewed[i]);
@@ -89,7 +89,7 @@ describe.each(['q8_0', 'q5_0', 'q4_0'] as const)('%s', (format) => {
 
   it('is what a buffer holds where the engine reads blocks: whole ones', () => {
     const bytes = { q8_0: 34, q5_0: 22, q4_0: 18 }[format];
-    const buffer = createBuffer(kind, 1, { groups: 2, keySize: 80, valueSize: 64 }, { blocks: true });
+    const buffer = createBuffer(kind, 1, { groups: 2, keySize: 80, valueSize: 64 }, { blocks: blockCodec });
     expect(buffer.inputs.map(({ name, array }) => [name, array.width])).toEqual([
       ['k', 3 * bytes],
       ['v', 2 * bytes],

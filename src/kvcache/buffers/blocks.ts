@@ -11,17 +11,17 @@
  * A vector whose size 32 does not divide is filled up with zeros: its last block is as long as the others.
  */
 import { floatToHalf, halfToFloat } from './float16.ts';
-import { bestScale, wholeCode } from './scale.ts';
+import { bestScale, roundNumbers } from './scale.ts';
 import { SlotArray } from './slot-array.ts';
-import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
+import type { BlockCodecs, BlockFormat, CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 
 /** Numbers of a block. */
 const BLOCK_SIZE = 32;
 
 /** Bytes of a block. */
-const BLOCK_BYTES = { q8_0: 34, q5_0: 22, q4_0: 18 } as const;
+const BLOCK_BYTES: Readonly<Record<BlockFormat, number>> = { q8_0: 34, q5_0: 22, q4_0: 18 };
 
-export type BlockFormat = keyof typeof BLOCK_BYTES;
+export const blockCodec: BlockCodecs = (shape, format) => new BlockCodec(shape, format);
 
 export class BlockCodec implements SlotCodec {
   readonly size: number;
@@ -33,6 +33,8 @@ export class BlockCodec implements SlotCodec {
   readonly #blocks: number;
   /** One vector, for {@link preview}. */
   readonly #bytes: Uint8Array;
+  /** One vector, while what its numbers lose is made up for. */
+  readonly #numbers: Float32Array;
 
   constructor(shape: CodecShape, format: BlockFormat) {
     this.#shape = shape;
@@ -44,6 +46,7 @@ export class BlockCodec implements SlotCodec {
     this.#array = new SlotArray(Uint8Array, shape.batch, shape.groups, width);
     this.arrays = [{ suffix: '', array: this.#array }];
     this.#bytes = new Uint8Array(width);
+    this.#numbers = new Float32Array(shape.size);
   }
 
   create(): BlockCodec {
@@ -51,8 +54,9 @@ export class BlockCodec implements SlotCodec {
   }
 
   write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
+    const feedback = this.#feedbackOf(group);
     for (let t = 0; t < count; t++)
-      this.#store(source, from + t * this.size, this.#array.data, this.#array.at(row, group, slot + t));
+      this.#store(source, from + t * this.size, feedback, this.#array.data, this.#array.at(row, group, slot + t));
     this.#array.wrote(row, group, slot, count);
   }
 
@@ -60,17 +64,26 @@ export class BlockCodec implements SlotCodec {
     this.#load(this.#array.data, this.#array.at(row, group, slot), out, to);
   }
 
-  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
-    this.#store(source, from, this.#bytes, 0);
+  preview(group: number, source: Float32Array, from: number, out: Float32Array, to = 0): void {
+    this.#store(source, from, this.#feedbackOf(group), this.#bytes, 0);
     this.#load(this.#bytes, 0, out, to);
   }
 
-  #store(source: Float32Array, from: number, bytes: Uint8Array, to: number): void {
+  #feedbackOf(group: number): Float32Array | null {
+    return this.#shape.feedbackOf?.(group) ?? null;
+  }
+
+  #store(source: Float32Array, from: number, feedback: Float32Array | null, bytes: Uint8Array, to: number): void {
     const size = BLOCK_BYTES[this.#format];
     const { store } = LAYOUTS[this.#format];
+    if (feedback) {
+      for (let i = 0; i < this.size; i++) this.#numbers[i] = source[from + i];
+      source = this.#numbers;
+      from = 0;
+    }
     for (let b = 0; b < this.#blocks; b++) {
       const first = b * BLOCK_SIZE;
-      store(source, from + first, Math.min(BLOCK_SIZE, this.size - first), bytes, to + b * size);
+      store(source, from + first, Math.min(BLOCK_SIZE, this.size - first), bytes, to + b * size, feedback);
     }
   }
 
@@ -88,8 +101,18 @@ export class BlockCodec implements SlotCodec {
 
 /** How one block is written and read. */
 interface BlockLayout {
-  /** Writes `count` numbers from index `from` on as the block at `at`; those behind them are 0. */
-  store(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void;
+  /**
+   * Writes `count` numbers from index `from` on as the block at `at`; those behind them are 0.
+   * @param feedback of the vector that `source` is, whose later numbers are changed; null: there is none.
+   */
+  store(
+    source: Float32Array,
+    from: number,
+    count: number,
+    bytes: Uint8Array,
+    at: number,
+    feedback: Float32Array | null,
+  ): void;
   /** Writes the first `count` numbers of a block. @param at index behind its scale. */
   load(bytes: Uint8Array, at: number, count: number, scale: number, out: Float32Array, to: number): void;
 }
@@ -136,13 +159,27 @@ function storeQ8(source: Float32Array, from: number, count: number, bytes: Uint8
   if (count < BLOCK_SIZE) bytes.fill(0, at + 2 + count, at + 2 + BLOCK_SIZE);
 }
 
-function storeQ4(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void {
-  storeCodes(source, from, count, 8, bytes, at);
+function storeQ4(
+  source: Float32Array,
+  from: number,
+  count: number,
+  bytes: Uint8Array,
+  at: number,
+  feedback: Float32Array | null,
+): void {
+  storeCodes(source, from, count, 8, bytes, at, feedback);
   storeNibbles(bytes, at + 2);
 }
 
-function storeQ5(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void {
-  storeCodes(source, from, count, 16, bytes, at);
+function storeQ5(
+  source: Float32Array,
+  from: number,
+  count: number,
+  bytes: Uint8Array,
+  at: number,
+  feedback: Float32Array | null,
+): void {
+  storeCodes(source, from, count, 16, bytes, at, feedback);
   for (let b = 0; b < 4; b++) {
     let high = 0;
     for (let i = 0; i < 8; i++) high |= (codes[8 * b + i] >> 4) << i;
@@ -162,12 +199,12 @@ function storeCodes(
   zero: number,
   bytes: Uint8Array,
   at: number,
+  feedback: Float32Array | null,
 ): void {
   storeScale(bestScale(source, from, count, zero, false), bytes, at);
   const stored = halfToFloat(bytes[at] | (bytes[at + 1] << 8));
-  const inverse = stored === 0 ? 0 : 1 / stored;
   if (count < BLOCK_SIZE) codes.fill(zero, count);
-  for (let i = 0; i < count; i++) codes[i] = wholeCode(source[from + i] * inverse, zero);
+  roundNumbers(source, from, count, stored, zero, codes, 0, feedback);
 }
 
 function storeNibbles(bytes: Uint8Array, at: number): void {

@@ -38,7 +38,7 @@ export class Float16Codec implements SlotCodec {
     for (let i = 0; i < this.size; i++) out[to + i] = halfToFloat(data[at + i]);
   }
 
-  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
+  preview(_group: number, source: Float32Array, from: number, out: Float32Array, to = 0): void {
     for (let i = 0; i < this.size; i++) out[to + i] = halfToFloat(floatToHalf(source[from + i]));
   }
 }

@@ -101,8 +101,8 @@ export class RotatedCodec implements SlotCodec {
     hadamard(out, to, this.size);
   }
 
-  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
-    this.rotated.preview(this.#rotate(source, from, 1), 0, out, to);
+  preview(group: number, source: Float32Array, from: number, out: Float32Array, to = 0): void {
+    this.rotated.preview(group, this.#rotate(source, from, 1), 0, out, to);
     hadamard(out, to, this.size);
   }
 

@@ -2,7 +2,7 @@
  * @file Vectors in 8, 5 or 4 bits, numbers and scales in arrays of their own: what ONNX Runtime multiplies without a
  * copy.
  */
-import { bestScale, wholeCode } from './scale.ts';
+import { bestScale, roundNumbers } from './scale.ts';
 import { SlotArray } from './slot-array.ts';
 import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 
@@ -44,6 +44,10 @@ export class PlaneCodec implements SlotCodec {
   readonly #scales: SlotArray<Float32Array>;
   /** A vector's bytes before they are packed. */
   readonly #bytes: Uint8Array;
+  /** A vector, while what its numbers lose is made up for. */
+  readonly #numbers: Float32Array;
+  /** Its scales, for {@link preview}. */
+  readonly #itsScales: Float32Array;
 
   constructor(shape: CodecShape, bits: SlotBits, scales: number) {
     const { batch, groups, size } = shape;
@@ -58,6 +62,8 @@ export class PlaneCodec implements SlotCodec {
       { suffix: '.scale', array: this.#scales },
     ];
     this.#bytes = new Uint8Array(size);
+    this.#numbers = new Float32Array(size);
+    this.#itsScales = new Float32Array(scales);
   }
 
   create(): PlaneCodec {
@@ -65,11 +71,8 @@ export class PlaneCodec implements SlotCodec {
   }
 
   write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
-    const part = this.size / this.#scales.width;
     for (let t = 0; t < count; t++) {
-      const scaleAt = this.#scales.at(row, group, slot + t);
-      for (let s = 0; s < this.#scales.width; s++)
-        this.#scales.data[scaleAt + s] = this.#quantize(source, from + t * this.size + s * part, s * part, part);
+      this.#quantize(group, source, from + t * this.size, this.#scales.data, this.#scales.at(row, group, slot + t));
       this.#pack(this.#array.at(row, group, slot + t));
     }
     this.#array.wrote(row, group, slot, count);
@@ -78,19 +81,12 @@ export class PlaneCodec implements SlotCodec {
 
   read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {
     this.#unpack(this.#array.at(row, group, slot));
-    const scaleAt = this.#scales.at(row, group, slot);
-    const zero = ZERO_POINT[this.#bits];
-    const part = this.size / this.#scales.width;
-    for (let i = 0; i < this.size; i++)
-      out[to + i] = (this.#bytes[i] - zero) * this.#scales.data[scaleAt + Math.floor(i / part)];
+    this.#dequantize(this.#scales.data, this.#scales.at(row, group, slot), out, to);
   }
 
-  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
-    const part = this.size / this.#scales.width;
-    for (let s = 0; s < this.#scales.width; s++) {
-      const scale = this.#quantize(source, from + s * part, s * part, part);
-      for (let i = s * part; i < (s + 1) * part; i++) out[to + i] = (this.#bytes[i] - ZERO_POINT[this.#bits]) * scale;
-    }
+  preview(group: number, source: Float32Array, from: number, out: Float32Array, to = 0): void {
+    this.#quantize(group, source, from, this.#itsScales, 0);
+    this.#dequantize(this.#itsScales, 0, out, to);
   }
 
   /** Writes the bytes of one vector to a slot. */
@@ -130,18 +126,34 @@ export class PlaneCodec implements SlotCodec {
         bytes[b * eighth + j] |= ((data[at + half + j] >> b) & 1) << 4;
   }
 
-  /** Makes bytes of `count` numbers; returns their scale. */
-  #quantize(source: Float32Array, from: number, to: number, count: number): number {
-    const bytes = this.#bytes;
+  /** The bytes as numbers. @param at index of the first scale. */
+  #dequantize(scales: Float32Array, at: number, out: Float32Array, to: number): void {
     const zero = ZERO_POINT[this.#bits];
-    const exact = Math.fround(
-      this.#bits === 8 ? largestOf(source, from, count) / 127 : bestScale(source, from, count, zero, true),
-    );
-    // Subnormal scales have few bits: such numbers become 0.
-    const scale = exact < SMALLEST ? 0 : exact;
-    const inverse = scale > 0 ? 1 / scale : 0;
-    for (let i = 0; i < count; i++) bytes[to + i] = wholeCode(source[from + i] * inverse, zero);
-    return scale;
+    const part = this.size / this.#scales.width;
+    for (let i = 0; i < this.size; i++) out[to + i] = (this.#bytes[i] - zero) * scales[at + Math.floor(i / part)];
+  }
+
+  /** Makes the bytes of one vector, and its scales from index `at` on. */
+  #quantize(group: number, source: Float32Array, from: number, scales: Float32Array, at: number): void {
+    const feedback = this.#shape.feedbackOf?.(group);
+    if (feedback) {
+      for (let i = 0; i < this.size; i++) this.#numbers[i] = source[from + i];
+      source = this.#numbers;
+      from = 0;
+    }
+    const zero = ZERO_POINT[this.#bits];
+    const part = this.size / this.#scales.width;
+    for (let first = 0; first < this.size; first += part) {
+      const exact = Math.fround(
+        this.#bits === 8
+          ? largestOf(source, from + first, part) / 127
+          : bestScale(source, from + first, part, zero, true),
+      );
+      // Subnormal scales have few bits: such numbers become 0.
+      const scale = exact < SMALLEST ? 0 : exact;
+      scales[at++] = scale;
+      roundNumbers(source, from + first, part, scale, zero, this.#bytes, first, feedback);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * @file The scale of numbers in 4 or 5 bits. The largest number alone would set it too large or too small for the
- * others: of a few scales near that one, the one that loses least is taken.
+ * @file Numbers as whole numbers with a scale. In 4 or 5 bits the largest number alone would set it too large or too
+ * small for the others: of a few scales near that one, the one that loses least is taken.
  */
 
 /** Gains that differ by no more than rounding are the same: then the first is taken. */
@@ -102,6 +102,40 @@ function furthest(source: Float32Array, from: number, count: number): number {
     }
   }
   return Number.isNaN(sum) ? sum : extreme;
+}
+
+/**
+ * Rounds `count` numbers from index `from` on to codes from index `to` on.
+ *
+ * With feedback what a number loses is made up for in those after it. A vector x that is rounded to x − e makes an error
+ * q·e of its product with q, whose mean square is eᵀMe, where M = E[q·qᵀ]. Once the numbers up to i are rounded,
+ * eᵀMe is least if each later number j is taken less eᵢ·fᵢⱼ (as GPTQ does with weights and their inputs, arXiv 2210.17323).
+ * @param scale the numbers are about (code − zero) · scale.
+ * @param source with feedback: one vector, whose numbers behind each one are changed.
+ * @param feedback f: the rows of a triangle without its diagonal [size·(size − 1) / 2]; absent: there is none.
+ */
+export function roundNumbers(
+  source: Float32Array,
+  from: number,
+  count: number,
+  scale: number,
+  zero: number,
+  codes: Uint8Array,
+  to: number,
+  feedback: Float32Array | null | undefined,
+): void {
+  const inverse = scale === 0 ? 0 : 1 / scale;
+  if (!feedback) {
+    for (let i = 0; i < count; i++) codes[to + i] = wholeCode(source[from + i] * inverse, zero);
+    return;
+  }
+  const size = source.length;
+  for (let i = from, at = (from * (2 * size - from - 1)) / 2; i < from + count; i++) {
+    const code = wholeCode(source[i] * inverse, zero);
+    const lost = source[i] - (code - zero) * scale;
+    codes[to + i - from] = code;
+    for (let j = i + 1; j < size; j++) source[j] -= lost * feedback[at++];
+  }
 }
 
 /** A number, of some thousands at most, as a code from 0 to 2·zero − 1: rounded, and `zero` more. */

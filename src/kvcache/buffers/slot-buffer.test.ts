@@ -42,9 +42,9 @@ describe.each(KINDS)('%s', (kind) => {
           const buffer = opened(kind, key.length);
           const { k, v } = through(buffer, key, value);
           const out = new Float32Array(key.length);
-          buffer.keys.preview(Float32Array.from([9, ...key]), 1, out);
+          buffer.keys.preview(0, Float32Array.from([9, ...key]), 1, out);
           expect(same(out, k)).toBe(true);
-          buffer.values.preview(value, 0, out);
+          buffer.values.preview(0, value, 0, out);
           expect(same(out, v)).toBe(true);
           const [wantKey, wantValue] = [referenceStore(kind, 'key', key), referenceStore(kind, 'value', value)];
           for (const i of key.keys()) {
@@ -55,7 +55,7 @@ describe.each(KINDS)('%s', (kind) => {
           buffer.writeKey({ row: 0, group: 0, slot: 0 }, value);
           const again = new Float32Array(key.length);
           buffer.readKey({ row: 0, group: 0, slot: 0 }, again);
-          buffer.keys.preview(value, 0, out);
+          buffer.keys.preview(0, value, 0, out);
           expect(same(again, out)).toBe(true);
           buffer.readValue({ row: 0, group: 0, slot: 0 }, again);
           expect(same(again, v)).toBe(true);

@@ -121,6 +121,7 @@ const RULES = {
   keep: 'function',
   merge: 'function',
   mergesOf: 'function',
+  feedbackOf: 'function',
 } satisfies OptionNames<PolicyRules>;
 
 const DEFINITION = {

@@ -127,7 +127,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
 
 function layoutOf(rules: PolicyRules): PolicyLayout {
   const { sharing = 'none', perGroup = true, slotState = 1, slotStateOf, slotStateType } = rules;
-  const { rowState, layerState, budget, followsLength, needsOf } = rules;
+  const { rowState, layerState, budget, followsLength, needsOf, feedbackOf } = rules;
   const merges = rules.merge && (rules.mergesOf ?? (() => true));
   return {
     sharing,
@@ -140,6 +140,7 @@ function layoutOf(rules: PolicyRules): PolicyLayout {
     budget,
     merges,
     needsOf,
+    feedbackOf,
     followsLength,
   };
 }

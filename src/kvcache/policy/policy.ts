@@ -32,6 +32,8 @@ export interface PolicyLayout {
   readonly budget?: (layer: number, group: number) => number;
   /** Whether slots of a layer's group may stand for several tokens. @default none do */
   readonly merges?: (layer: number, group: number) => boolean;
+  /** The feedback that a group's keys are rounded with where they are stored in 4 or 5 bits, rotated. @default none */
+  readonly feedbackOf?: (layer: number, group: number) => Float32Array | null | undefined;
   /** What is wanted of a group's attention: a step reads groups together that want the same. @default all do */
   readonly needsOf?: (layer: number, group: number) => readonly Need[];
   /**
@@ -256,4 +258,10 @@ export interface PolicyRules {
   readonly merge?: (group: GroupView, layer: LayerView) => void;
   /** Whether it merges in this group of a layer. @default true for a policy with `merge` */
   readonly mergesOf?: (layer: number, group: number) => boolean;
+  /**
+   * What a group's keys are rounded with where they are stored in 4 or 5 bits, rotated: the feedback of
+   * `buffers/scale.ts`, rows of a triangle [keySize·(keySize − 1) / 2]; without it each number is rounded by itself.
+   * @default none
+   */
+  readonly feedbackOf?: (layer: number, group: number) => Float32Array | null | undefined;
 }

@@ -136,7 +136,7 @@ export class LayerView extends KnownFields {
     const buffer = this.#source.buffers[this.layer]!;
     const codec = half === 'key' ? buffer.keys : buffer.values;
     if (j < group.held) codec.read(this.row, group.index, j, out, to);
-    else codec.preview(this.#chunkOf(half), this.#chunkAt(group, j, half), out, to);
+    else codec.preview(group.index, this.#chunkOf(half), this.#chunkAt(group, j, half), out, to);
   }
 
   /** @internal */

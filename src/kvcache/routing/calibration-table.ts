@@ -4,6 +4,7 @@
 import { InputError } from '../../util/errors.ts';
 import { isObject } from '../../util/json/is-object.ts';
 import { show } from '../../util/json/show.ts';
+import type { KeyRounding } from '../buffers/key-rounding.ts';
 import type { CacheShape } from '../shape.ts';
 
 /** Quantiles of a group's weights. */
@@ -13,7 +14,7 @@ export const LOCAL_WINDOWS: readonly number[] = [4, 8, 16, 24, 32, 48, 64, 96, 1
 export const MEASURED_SINKS = 4;
 
 /** Changes whenever tables could be misread. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** What was measured of a query group. */
 export interface GroupCalibration {
@@ -27,6 +28,8 @@ export interface GroupCalibration {
    * many recent tokens only, in parts of the mean square of the stream.
    */
   readonly local: readonly number[];
+  /** What its keys are rounded by. @default each number by itself: of latent attention */
+  readonly rounding?: KeyRounding;
 }
 
 /** What was measured of a model. */
@@ -59,10 +62,11 @@ export function readCalibrationTable(given: unknown): CalibrationTable {
 }
 
 function readGroup(given: unknown, where: string): GroupCalibration {
-  const { retrieval, local } = objectOf(given, where);
+  const { retrieval, local, rounding } = objectOf(given, where);
   return {
     retrieval: numbersOf(retrieval, QUANTILES, `${where}.retrieval`),
     local: numbersOf(local, LOCAL_WINDOWS.length, `${where}.local`),
+    ...(rounding !== undefined && { rounding: rounding as KeyRounding }),
   };
 }
 

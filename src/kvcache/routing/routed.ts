@@ -119,6 +119,7 @@ function routedRules(
     sinks: SINKS,
     recentOf: ({ layer }, _, { index, budget }) => Math.max(1, Math.floor(routeOfGroup(layer, index).recent * budget)),
     budget: slotsOf,
+    feedbackOf: (layer, group) => routes.feedback[layer]?.[group],
     followsLength: true,
     // In float64 the sums of h2o take as much as a seventh of an int4 slot, and rank the slots no better.
     slotStateType: 'float32',

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { anyTable } from '../../../test/support/calibration.ts';
+import { anyRoundings, anyTable } from '../../../test/support/calibration.ts';
 import { fakeShape } from '../../../test/support/fake-model.ts';
 import { InputError } from '../../util/errors.ts';
+import type { KeyRounding } from '../buffers/key-rounding.ts';
 import type { CacheOptions } from '../options.ts';
 import { createCache } from '../policies.ts';
 import { type CalibrationTable, calibratedLayers, LOCAL_WINDOWS, QUANTILES } from './calibration-table.ts';
@@ -74,10 +75,26 @@ describe('routes', () => {
     expect(routesOf(anyTable(shape, 3), shape, 50, { length: 50 }).slots).toEqual([[50, 50], [], [50, 50]]);
   });
 
+  it('round the keys of groups that read the past, and of a table that says how', () => {
+    const table = anyTable(shape, 5);
+    const { retrieval, roundings } = routesOf(table, shape, 20, { length: 90 });
+    expect(retrieval.flat()).toContain(0);
+    for (const [l, groups] of retrieval.entries())
+      for (const [g, reads] of groups.entries())
+        expect(roundings![l][g]).toBe(reads === 1 ? table.layers[l]![g].rounding : null);
+    const layers = table.layers.map((groups) => groups?.map(({ rounding: _, ...rest }) => rest) ?? null);
+    const without = { ...table, layers };
+    expect(routesOf(without, shape, 20, { length: 90 })).toEqual({
+      ...routesOf(table, shape, 20, { length: 90 }),
+      roundings: undefined,
+    });
+  });
+
   it('refuse tables of other models, and numbers out of range', () => {
     const other = fakeShape({ windows: [null], groups: 2, heads: 2, headSize: 4 });
     expect(() => routesOf(anyTable(other, 1), shape, 10)).toThrow(/other layers or groups/);
-    expect(() => routesOf({ version: 1 }, shape, 10)).toThrow(/no calibration table/);
+    expect(() => routesOf({ version: 2 }, shape, 10)).toThrow(/no calibration table/);
+    expect(() => routesOf({ ...anyTable(shape, 1), version: 3 }, shape, 10)).toThrow(/version must be 2, but is 3/);
     for (const options of [{ beta: 2 }, { floor: 0 }, { length: 0.5 }, { threshold: -1 }])
       expect(() => routesOf(anyTable(shape, 1), shape, 10, options), JSON.stringify(options)).toThrow(InputError);
   });
@@ -105,6 +122,15 @@ describe('routed', () => {
     expect(() => open({ routes: { slots: [[20, 21], [], [20, 20]], retrieval: [[0, 0], [], [0, 0]] } })).toThrow(
       /routes have 81 slots, but a cacheLength of 20 gives 4 groups 80/,
     );
+    const { feedback } = anyRoundings(shape.layers[0], 1)[0];
+    for (const rounding of [{}, 'x', { feedback: 1 }, { feedback: 'AAAA' }, { feedback: `!${feedback.slice(1)}` }]) {
+      const roundings = [[rounding as KeyRounding, null], [], [null, null]];
+      expect(() => open({ routes: { ...routesOf(table, shape, 20), roundings } }), JSON.stringify(rounding)).toThrow(
+        /the calibration is not of keys of 4 numbers: calibrate anew/,
+      );
+      const layers = table.layers.map((groups) => groups?.map((group) => ({ ...group, rounding })) ?? null);
+      expect(() => open({ table: { ...table, layers } }), JSON.stringify(rounding)).toThrow(InputError);
+    }
     expect(() => open({ table, routes: { slots: [], retrieval: [] } })).toThrow(/a table or routes, not both/);
     for (const policy of ['routed(expected, h2o)', 'routed(h2o, dense)', 'routed(pyramid, h2o)', 'routed(routed, h2o)'])
       expect(() => open({ policy, table }), policy).toThrow(/can't decide about single groups/);

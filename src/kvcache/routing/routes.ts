@@ -3,11 +3,13 @@
  */
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
+import { feedbackOf, type KeyRounding } from '../buffers/key-rounding.ts';
 import type { CacheShape } from '../shape.ts';
 import {
   type CalibrationTable,
   calibratedLayers,
   checkTableFits,
+  type GroupCalibration,
   LOCAL_WINDOWS,
   readCalibrationTable,
 } from './calibration-table.ts';
@@ -18,6 +20,8 @@ export interface Routes {
   readonly slots: readonly (readonly number[])[];
   /** 1: the retrieval policy, 0: the local one. */
   readonly retrieval: readonly (readonly number[])[];
+  /** What the keys of groups that read the past are rounded by. @default none are */
+  readonly roundings?: readonly (readonly (KeyRounding | null)[])[];
 }
 
 /** What the distribution depends on besides the table. */
@@ -39,10 +43,8 @@ const USUAL_RATIO = 4;
 const SINKS = 4;
 const STEPS = 50;
 
-interface Group {
+interface Group extends Pick<GroupCalibration, 'retrieval' | 'local' | 'rounding'> {
   readonly layer: number;
-  readonly retrieval: readonly number[];
-  readonly local: readonly number[];
   /** Slots for sinks and recent tokens. */
   recent: number;
   /** The part of the past that it keeps besides. */
@@ -72,8 +74,21 @@ export function routesOf(given: unknown, shape: CacheShape, cacheLength: number,
   return byLayer(shape, groups, slots, ({ share }) => share > threshold * mean);
 }
 
+/** Routes that are checked. */
+export interface CheckedRoutes extends Omit<Routes, 'roundings'> {
+  /** By layer and group; null or absent: keys are rounded number by number. */
+  readonly feedback: readonly (readonly (Float32Array | null)[] | undefined)[];
+}
+
 /** @throws InputError for what is no distribution, or one of another model or budget. */
-export function checkRoutes({ slots, retrieval }: Routes, shape: CacheShape, cacheLength: number): Routes {
+export function checkRoutes(
+  { slots, retrieval, roundings }: Routes,
+  shape: CacheShape,
+  cacheLength: number,
+): CheckedRoutes {
+  const feedback = shape.layers.map(({ keySize }, l) =>
+    roundings?.[l]?.map((rounding) => rounding && feedbackOf(rounding, keySize)),
+  );
   const layers = calibratedLayers(shape);
   let sum = 0;
   let groups = 0;
@@ -88,12 +103,12 @@ export function checkRoutes({ slots, retrieval }: Routes, shape: CacheShape, cac
     throw new InputError(
       `routes have ${sum} slots, but a cacheLength of ${cacheLength} gives ${groups} groups ${cacheLength * groups}`,
     );
-  return { slots, retrieval };
+  return { slots, retrieval, feedback };
 }
 
 function groupsOf({ layers }: CalibrationTable, shape: CacheShape): Group[] {
   return calibratedLayers(shape).flatMap((layer) =>
-    layers[layer]!.map(({ retrieval, local }) => ({ layer, retrieval, local, recent: 0, share: 0 })),
+    layers[layer]!.map((group) => ({ ...group, layer, recent: 0, share: 0 })),
   );
 }
 
@@ -191,9 +206,15 @@ function byLayer(
   slots: readonly number[],
   isRetrieval: (group: Group) => boolean,
 ): Routes {
-  const of = (value: (group: Group, i: number) => number) =>
+  const of = <T>(value: (group: Group, i: number) => T) =>
     shape.layers.map((_, l) => groups.flatMap((group, i) => (group.layer === l ? [value(group, i)] : [])));
-  return { slots: of((_, i) => slots[i]), retrieval: of((group) => Number(isRetrieval(group))) };
+  return {
+    slots: of((_, i) => slots[i]),
+    retrieval: of((group) => Number(isRetrieval(group))),
+    ...(groups.some(({ rounding }) => rounding) && {
+      roundings: of((group) => (isRetrieval(group) && group.rounding) || null),
+    }),
+  };
 }
 
 /** Without what is undefined. */

@@ -76,7 +76,9 @@ export class SlotStore {
     );
     this.buffers = shape.layers.map((layer, l) => {
       if (!layer.slots) return null;
-      return from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory);
+      return (
+        from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory, (g) => layout.feedbackOf?.(l, g))
+      );
     });
     const stored = [...this.tables.values()].map(
       (table) =>

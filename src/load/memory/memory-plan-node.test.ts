@@ -149,8 +149,9 @@ describe('the plan for the ggml engine', () => {
     const [{ rearranged }] = opened.mock.contexts as GgmlWeights[];
     opened.mockRestore();
     // Queries and keys, whose rows are in another order, are in the prepared file; the plan counts them as copies, too.
+    const prepared = (6 * (256 + 128) * 256 * { q8_0: 34, q4_0: 18 }[weights]) / 32;
     expect(resident[weights].private).toBeGreaterThanOrEqual(rearranged);
-    expect(resident[weights].private).toBeLessThanOrEqual(1.15 * rearranged);
+    expect(resident[weights].private).toBeLessThanOrEqual(1.05 * rearranged + prepared);
   });
 
   it('keeps blocks in the format that is asked for, and without a wish where they are as exact', () => {

@@ -40,8 +40,9 @@ export function latentAttention(
   const c = byHead(g, norm(ctx, latent, spec.norm, `${name}.kv_norm`), 1, r);
   const key = concat(g, [byHead(g, sharedKey, 1, ropeSize), c], 3); // [B, 1, T, rope + r]
   const query = concat(g, [rope, headLinear(g, nope, headMatrices(ctx, `${name}.k_up`, H, r, nopeSize))], 3);
-  const { momentWeights } = observed;
-  const moments = momentWeights && queryMoments(g, query, momentWeights, 1);
+  const { momentWeights, momentsRotated } = observed;
+  // As they attend to rotated keys they are wanted to round keys by, which are no values at the same time.
+  const moments = momentWeights && !momentsRotated ? queryMoments(g, query, momentWeights, 1) : null;
   const both = concat(g, [query, key], 1);
   const turned = (by: Rotation | null): readonly [Value, Value] => {
     const [q, k] = split(g, by ? rotate(g, both, by) : both, 1, [H, 1]);

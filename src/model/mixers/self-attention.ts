@@ -45,6 +45,7 @@ export const UNOBSERVED: ObservedInputs = {
   isSummed: () => false,
   maxima: null,
   momentWeights: null,
+  momentsRotated: false,
   echo: null,
 };
 
@@ -118,8 +119,6 @@ export function attendHeads(
       ? normHeads(ctx, x, spec, spec.qkNorm, name)
       : x;
   const plain = normed(projected, 'before-rope');
-  const { momentWeights } = observed;
-  const moments = momentWeights && queryMoments(g, split(g, plain, 1, [H, G])[0], momentWeights, G);
   const turned = (by: Rotation | null, positions: Value): readonly [Value, Value] => {
     const [q, k] = split(g, normed(by ? rotate(g, plain, by) : plain, 'after-rope'), 1, [H, G]);
     return [spec.temperature ? scaleByPosition(g, q, positions, spec.temperature) : q, k];
@@ -127,6 +126,9 @@ export function attendHeads(
   const values = spec.valueNorm ? norm(ctx, projectedValues, bareNorm(spec.valueNorm), '') : projectedValues;
   const v = rotation && spec.rotateValues ? rotate(g, values, rotation) : values;
   const [q, k] = turned(rotation, positionsOf(source));
+  const { momentWeights, momentsRotated } = observed;
+  const observedQ = momentsRotated ? rotateRows(g, q) : split(g, plain, 1, [H, G])[0];
+  const moments = momentWeights && queryMoments(g, observedQ, momentWeights, G);
   const echoed = observed.echo && turned(observed.echo.rotation, observed.echo.positions);
   const alibi = config.position === 'alibi' ? alibiSlopes(H, config.alibiScaled ? scale : 1) : null;
   const attributes = { scale, softcap, window: spec.window, chunk: spec.chunk, alibi };

@@ -79,6 +79,8 @@ export interface ObservedInputs {
   readonly maxima: ObservedMaxima | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
   readonly momentWeights: Value | null;
+  /** Whether these are of the queries as they attend to slots that hold rotated keys. */
+  readonly momentsRotated: boolean;
   /** null: the echo is not wanted of this layer. */
   readonly echo: EchoedChunk | null;
 }

@@ -1,6 +1,7 @@
 /**
  * Each operator against its definition in plain TypeScript.
  */
+
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ATTENTION_CASES, attentionCase, noise, ofChunk } from '../../../../test/support/attention-cases.ts';
 import { gatedDeltaCase, STATE_TIMES, selectiveScanCase } from '../../../../test/support/recurrence-cases.ts';
 import type { RouterSpec } from '../../../config/mlp-spec.ts';
+import { blockCodec } from '../../../kvcache/buffers/blocks.ts';
 import { floatToHalf, halfToFloat } from '../../../kvcache/buffers/float16.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import * as adapters from '../../../ops/adapters.ts';
@@ -40,7 +42,7 @@ type Given = Readonly<
 >;
 
 const target = {
-  slotBlocks: true,
+  slotBlocks: blockCodec,
   stacksHeadExperts: true,
   held: () => 'float32' as const,
   weightFormat: () => 'float32' as const,

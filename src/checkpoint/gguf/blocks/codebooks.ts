@@ -1,6 +1,7 @@
 /**
  * @file The codebooks of the IQ formats, unpacked at first use.
  */
+import { fromBase64 } from '../../../util/base64.ts';
 import { PACKED_CODEBOOKS, type PackedCodebook } from './codebooks-data.ts';
 
 type Codebook = keyof typeof PACKED_CODEBOOKS;
@@ -12,7 +13,7 @@ export function codebook(name: Codebook): Int8Array {
   const known = unpacked.get(name);
   if (known) return known;
   const { bits, values, data }: PackedCodebook = PACKED_CODEBOOKS[name];
-  const packed = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const packed = fromBase64(data);
   const each = 8 / bits;
   const mask = (1 << bits) - 1;
   const entries = Int8Array.from({ length: packed.length * each }, (_, i) => {
