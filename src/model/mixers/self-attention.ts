@@ -127,8 +127,8 @@ export function attendHeads(
   const v = rotation && spec.rotateValues ? rotate(g, values, rotation) : values;
   const [q, k] = turned(rotation, positionsOf(source));
   const { momentWeights, momentsRotated } = observed;
-  const observedQ = momentsRotated ? rotateRows(g, q) : split(g, plain, 1, [H, G])[0];
-  const moments = momentWeights && queryMoments(g, observedQ, momentWeights, G);
+  const observedQ = () => (momentsRotated ? rotateRows(g, q) : split(g, plain, 1, [H, G])[0]);
+  const moments = momentWeights && queryMoments(g, observedQ(), momentWeights, G);
   const echoed = observed.echo && turned(observed.echo.rotation, observed.echo.positions);
   const alibi = config.position === 'alibi' ? alibiSlopes(H, config.alibiScaled ? scale : 1) : null;
   const attributes = { scale, softcap, window: spec.window, chunk: spec.chunk, alibi };
