@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { BUFFERS, type BufferKind } from '../src/kvcache/buffers.ts';
 import { type CacheOptions, type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
+import { toBase64 } from '../src/util/base64.ts';
 import { promptTokens } from './protocol.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import { shapes } from './shapes.ts';
@@ -105,17 +106,21 @@ report();
 await timePrompts(Number(options.prompts));
 
 /**
- * The cache of a policy. Random weights have nothing to measure for `routed`: every fourth group has half of all slots.
+ * The cache of a policy. Random weights have nothing to measure for `routed`: every fourth group has half of all slots,
+ * and keys that are rounded with a feedback of zeros.
  */
 function optionsOf(policy: string, cacheLength: number): CacheOptions {
   const plain = { policy, cacheLength, buffer: options.buffer };
   if (!policy.startsWith('routed')) return plain;
   const { num_hidden_layers: layers, num_key_value_heads: groups = config!.num_attention_heads } = config!;
+  const [{ keySize }] = model.createCache({ cacheLength }).shape.layers;
   const all = Array.from({ length: layers * groups }, (_, i) => (i % 4 === 0 ? 1 : 0));
   const byLayer = <T>(numbers: readonly T[]) =>
     Array.from({ length: layers }, (_, l) => numbers.slice(l * groups, (l + 1) * groups));
   const slotsOf = (reads: number) => Math.floor(reads ? 2 * cacheLength : (2 / 3) * cacheLength);
-  const routes = { slots: byLayer(all.map(slotsOf)), retrieval: byLayer(all) };
+  const rounding = { feedback: toBase64(new Uint8Array(keySize * (keySize - 1))) };
+  const roundings = byLayer(all.map((reads) => (reads ? rounding : null)));
+  const routes = { slots: byLayer(all.map(slotsOf)), retrieval: byLayer(all), roundings };
   return { ...plain, routes };
 }
 
