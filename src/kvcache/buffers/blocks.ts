@@ -54,9 +54,8 @@ export class BlockCodec implements SlotCodec {
   }
 
   write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
-    const feedback = this.#feedbackOf(group);
     for (let t = 0; t < count; t++)
-      this.#store(source, from + t * this.size, feedback, this.#array.data, this.#array.at(row, group, slot + t));
+      this.#store(group, source, from + t * this.size, this.#array.data, this.#array.at(row, group, slot + t));
     this.#array.wrote(row, group, slot, count);
   }
 
@@ -65,15 +64,12 @@ export class BlockCodec implements SlotCodec {
   }
 
   preview(group: number, source: Float32Array, from: number, out: Float32Array, to = 0): void {
-    this.#store(source, from, this.#feedbackOf(group), this.#bytes, 0);
+    this.#store(group, source, from, this.#bytes, 0);
     this.#load(this.#bytes, 0, out, to);
   }
 
-  #feedbackOf(group: number): Float32Array | null {
-    return this.#shape.feedbackOf?.(group) ?? null;
-  }
-
-  #store(source: Float32Array, from: number, feedback: Float32Array | null, bytes: Uint8Array, to: number): void {
+  #store(group: number, source: Float32Array, from: number, bytes: Uint8Array, to: number): void {
+    const feedback = this.#shape.feedbackOf?.(group);
     const size = BLOCK_BYTES[this.#format];
     const { store } = LAYOUTS[this.#format];
     if (feedback) {
@@ -103,7 +99,7 @@ export class BlockCodec implements SlotCodec {
 interface BlockLayout {
   /**
    * Writes `count` numbers from index `from` on as the block at `at`; those behind them are 0.
-   * @param feedback of the vector that `source` is, whose later numbers are changed; null: there is none.
+   * @param feedback of the vector that `source` is, whose later numbers are changed; absent: there is none.
    */
   store(
     source: Float32Array,
@@ -111,7 +107,7 @@ interface BlockLayout {
     count: number,
     bytes: Uint8Array,
     at: number,
-    feedback: Float32Array | null,
+    feedback: Float32Array | null | undefined,
   ): void;
   /** Writes the first `count` numbers of a block. @param at index behind its scale. */
   load(bytes: Uint8Array, at: number, count: number, scale: number, out: Float32Array, to: number): void;
@@ -119,8 +115,8 @@ interface BlockLayout {
 
 const LAYOUTS: Readonly<Record<BlockFormat, BlockLayout>> = {
   q8_0: { store: storeQ8, load: loadQ8 },
-  q5_0: { store: storeQ5, load: loadQ5 },
-  q4_0: { store: storeQ4, load: loadQ4 },
+  q5_0: { store: inCodes(16, packQ5), load: loadQ5 },
+  q4_0: { store: inCodes(8, packNibbles), load: loadQ4 },
 };
 
 function loadQ8(bytes: Uint8Array, at: number, count: number, scale: number, out: Float32Array, to: number): void {
@@ -159,55 +155,30 @@ function storeQ8(source: Float32Array, from: number, count: number, bytes: Uint8
   if (count < BLOCK_SIZE) bytes.fill(0, at + 2 + count, at + 2 + BLOCK_SIZE);
 }
 
-function storeQ4(
-  source: Float32Array,
-  from: number,
-  count: number,
-  bytes: Uint8Array,
-  at: number,
-  feedback: Float32Array | null,
-): void {
-  storeCodes(source, from, count, 8, bytes, at, feedback);
-  storeNibbles(bytes, at + 2);
-}
-
-function storeQ5(
-  source: Float32Array,
-  from: number,
-  count: number,
-  bytes: Uint8Array,
-  at: number,
-  feedback: Float32Array | null,
-): void {
-  storeCodes(source, from, count, 16, bytes, at, feedback);
-  for (let b = 0; b < 4; b++) {
-    let high = 0;
-    for (let i = 0; i < 8; i++) high |= (codes[8 * b + i] >> 4) << i;
-    bytes[at + 2 + b] = high;
-  }
-  storeNibbles(bytes, at + 6);
-}
-
 /** The codes q + zero of one block. */
 const codes = new Uint8Array(BLOCK_SIZE);
 
-/** Stores a block's scale, and makes its codes. */
-function storeCodes(
-  source: Float32Array,
-  from: number,
-  count: number,
-  zero: number,
-  bytes: Uint8Array,
-  at: number,
-  feedback: Float32Array | null,
-): void {
-  storeScale(bestScale(source, from, count, zero, false), bytes, at);
-  const stored = halfToFloat(bytes[at] | (bytes[at + 1] << 8));
-  if (count < BLOCK_SIZE) codes.fill(zero, count);
-  roundNumbers(source, from, count, stored, zero, codes, 0, feedback);
+/** Stores a block's scale, makes its codes, and packs these behind the scale. */
+function inCodes(zero: number, pack: (bytes: Uint8Array, at: number) => void): BlockLayout['store'] {
+  return (source, from, count, bytes, at, feedback) => {
+    storeScale(bestScale(source, from, count, zero, false), bytes, at);
+    const stored = halfToFloat(bytes[at] | (bytes[at + 1] << 8));
+    if (count < BLOCK_SIZE) codes.fill(zero, count);
+    roundNumbers(source, from, count, stored, zero, codes, 0, feedback);
+    pack(bytes, at + 2);
+  };
 }
 
-function storeNibbles(bytes: Uint8Array, at: number): void {
+function packQ5(bytes: Uint8Array, at: number): void {
+  for (let b = 0; b < 4; b++) {
+    let high = 0;
+    for (let i = 0; i < 8; i++) high |= (codes[8 * b + i] >> 4) << i;
+    bytes[at + b] = high;
+  }
+  packNibbles(bytes, at + 4);
+}
+
+function packNibbles(bytes: Uint8Array, at: number): void {
   for (let i = 0; i < 16; i++) bytes[at + i] = (codes[i] & 15) | ((codes[i + 16] & 15) << 4);
 }
 
