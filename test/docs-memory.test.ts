@@ -1,7 +1,6 @@
 /**
  * What docs/cache.md says of memory is what is allocated: formulas and figures are read from its table.
  */
-
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -1,7 +1,6 @@
 /**
  * @file What of a model a cache has to know.
  */
-
 import type { BlockCodecs } from './buffers/slot-codec.ts';
 
 /** A model, as far as a cache has to know it: one record a layer. Layers may differ in every number. */

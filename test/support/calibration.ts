@@ -1,7 +1,6 @@
 /**
  * @file Calibration tables of models that were never measured.
  */
-
 import { QueryMoments } from '../../src/engine/calibration/query-moments.ts';
 import type { KeyRounding } from '../../src/kvcache/buffers/key-rounding.ts';
 import {

@@ -8,8 +8,10 @@ import type { Backend } from '../../backends/types.ts';
 import { tensorType } from '../../checkpoint/gguf/blocks/block-formats.ts';
 import type { Config } from '../../config/config.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
+import { toBase64 } from '../../util/base64.ts';
 import { clearLeftOvers, unfinishedName, writeWhole } from '../../util/files/files-node.ts';
 import { cacheFolder } from '../../util/files/home-node.ts';
+import { narrow } from '../../util/half.ts';
 import { product } from '../../util/numbers.ts';
 import { sha256 } from '../../util/sha256.ts';
 import { type GgmlFormat, isGgmlFormat, type MatrixInfo } from '../../weights/formats/ggml-formats.ts';
@@ -107,7 +109,7 @@ async function makeMix(options: MixOptions): Promise<Mix> {
   }
   return {
     formats: Object.fromEntries(chooseMix(matrices, bits)),
-    moments: Object.fromEntries([...moments].map(([name, values]) => [name, textOf(values)])),
+    moments: Object.fromEntries([...moments].map(([name, values]) => [name, toBase64(narrow(values, 'F32'))])),
   };
 }
 
@@ -170,9 +172,6 @@ function energyOf(a: Float32Array, b: Float32Array | null, cols: number, importa
   for (let i = 0; i < a.length; i++) sum += (importance?.[i % cols] ?? 1) * (a[i] - (b?.[i] ?? 0)) ** 2;
   return sum;
 }
-
-const textOf = (values: Float32Array): string =>
-  Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64');
 
 function floatsOf(text: string): Float32Array {
   const bytes = Uint8Array.from(Buffer.from(text, 'base64'));

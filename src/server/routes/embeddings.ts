@@ -3,6 +3,8 @@
  */
 import * as v from 'valibot';
 import type { EmbedOptions } from '../../embed/encoder-model.ts';
+import { toBase64 } from '../../util/base64.ts';
+import { narrow } from '../../util/half.ts';
 import { readBody, refuseFields } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
 import { QueuedModel, type TaskModel } from './queued-model.ts';
@@ -36,7 +38,7 @@ export class ServedEncoder extends QueuedModel<Embedder> {
         data: vectors.map((vector, index) => ({
           object: 'embedding',
           index,
-          embedding: encoding === 'base64' ? base64Of(vector) : Array.from(vector),
+          embedding: encoding === 'base64' ? toBase64(narrow(vector, 'F32')) : Array.from(vector),
         })),
         model: this.id,
         usage: { prompt_tokens: tokens, total_tokens: tokens },
@@ -80,16 +82,4 @@ export function readEmbeddings(json: unknown): EmbeddingsRequest {
     dimensions: dimensions ?? null,
     encoding: encoding ?? 'float',
   };
-}
-
-/** 32-bit numbers, the lowest byte first. */
-function base64Of(vector: Float32Array): string {
-  const bytes = new Uint8Array(vector.length * 4);
-  const view = new DataView(bytes.buffer);
-  vector.forEach((value, i) => {
-    view.setFloat32(4 * i, value, true);
-  });
-  let text = '';
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
 }

@@ -1,7 +1,6 @@
 /**
  * Each operator against its definition in plain TypeScript.
  */
-
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
