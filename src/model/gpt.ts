@@ -60,6 +60,8 @@ export interface StepGraphOptions {
   readonly buffer: BufferChoice;
   /** Layer groups, or parts of them, of which the attention weights summed over queries are output; null: of none. */
   readonly sums: ReadonlySet<string> | null;
+  /** Of so many queries, from the first, one counts in them. @default 1 */
+  readonly sumStep?: number;
   /** Output the maxima of the attention weights over queries. @default false */
   readonly maxima?: boolean;
   /** Layer groups, or parts of them, of which the echo is output; null: of none. @default null */
@@ -224,7 +226,7 @@ function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions:
 
 function observedInputs(
   ctx: ModelContext,
-  { sums, maxima = false, moments, echo, echoOfHeld, replay }: StepGraphOptions,
+  { sums, sumStep = 1, maxima = false, moments, echo, echoOfHeld, replay }: StepGraphOptions,
   ropes: readonly Rotation[],
 ) {
   const { g } = ctx;
@@ -262,6 +264,7 @@ function observedInputs(
     return {
       queryWeights: weights ?? null,
       isSummed,
+      sumStep,
       maxima: observedMaxima,
       momentWeights,
       momentsRotated: moments === 'rotated',

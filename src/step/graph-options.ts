@@ -3,6 +3,7 @@
  */
 import { buffersOf } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { queryStepOf } from '../kvcache/policy/needs.ts';
 import type { StepGraphOptions } from '../model/gpt.ts';
 import { type NamedParts, partNames } from './part-names.ts';
 
@@ -25,6 +26,7 @@ export function graphOptions(
     sharing: rules.layout.sharing,
     buffer: buffersOf(buffer),
     sums: isProbed ? partNames(cache, () => true) : summed,
+    sumStep: isProbed ? 1 : queryStepOf(rules.needs),
     maxima: rules.needs.includes('max'),
     echo: replay ? null : echoed,
     echoOfHeld: replay ? null : echoedWhole,

@@ -19,6 +19,7 @@ export const ATTENTION_CASES = [
   { T: 70, C: 6 },
   { T: 130, C: 70 },
   { T: 64, C: 0 },
+  { T: 64, C: 70 },
   // With slots behind those in use, where the chunk has space.
   { T: 1, C: 12, free: 3 },
   { T: 1, C: 700, free: 70 },
@@ -29,6 +30,7 @@ export const ATTENTION_CASES = [
     { B: 1, H: 4, G: 2, groups: 1, window: null, alibi: false, softcap: null },
     { B: 2, H: 4, G: 2, groups: 1, window: 3, alibi: false, softcap: 5 },
     { B: 2, H: 4, G: 2, groups: 2, window: null, alibi: false, softcap: null },
+    { B: 1, H: 4, G: 2, groups: 2, window: null, alibi: false, softcap: null },
     { B: 2, H: 4, G: 4, groups: 4, window: null, alibi: true, softcap: null },
     { B: 1, H: 6, G: 2, groups: 2, window: 4, alibi: true, softcap: null },
     { B: 2, H: 3, G: 1, groups: 1, window: null, alibi: true, softcap: null },
@@ -42,7 +44,7 @@ type AttentionSizes = (typeof ATTENTION_CASES)[number];
 /** The inputs of an attend node, its attributes, and what it must give. */
 export function attentionCase(c: AttentionSizes) {
   const { B, H, G, T, C, free, groups, window, softcap } = c;
-  const [D, Dv] = T === 70 ? [24, 16] : T > 70 ? [64, 64] : [8, 8];
+  const [D, Dv] = T === 70 ? [24, 16] : T >= 64 ? [64, 64] : [8, 8];
   const sets = 2;
   const sizes = { B, H, G, T, C, D, Dv, groups };
   const alibi = c.alibi ? Float32Array.from({ length: H }, (_, h) => 0.1 * (h + 1)) : null;

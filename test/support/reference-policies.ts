@@ -180,7 +180,8 @@ export class ReferenceCache {
       );
       const between = range(slots.length).filter((j) => roles[j] === 1);
       between.sort((a, b) => slots[a].position - slots[b].position);
-      const paid = slots.map((_, j) => sum(weights[g].flatMap((head) => head.map((row) => row[j]))));
+      const sampled = weights[g].map((head) => head.filter((_, query) => query % 4 === 0));
+      const paid = slots.map((_, j) => sum(sampled.flatMap((head) => head.map((row) => row[j]))));
       const all = sum(between.map((j) => paid[j]));
       const tokens = sum(between.map((j) => slots[j].tokens));
       const isChunk = weights[g][0].length > 1 && all > 0;

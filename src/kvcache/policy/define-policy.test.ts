@@ -32,7 +32,7 @@ describe('definePolicy', () => {
       [{ name: 'mine', score, frame: ['sink'] }, /the policy mine takes "sink" of the frame, but there are sinks, /],
       [
         { name: 'mine', score, needs: ['sum'] },
-        /the policy mine needs "sum", but there are sums, chunk-sums, last-query, window/,
+        /the policy mine needs "sum", but there are sums, chunk-sums, sampled-sums, last-query, window/,
       ],
       [{ name: 'mine', score, needs: ['window'] }, /the policy mine needs "window", so it must also state promptTail/],
     ];

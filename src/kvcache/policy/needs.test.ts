@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { asksFor, type Need, needsBy, REDUCTIONS, type Reduction } from './needs.ts';
+import { asksFor, type Need, needsBy, queryStepOf, REDUCTIONS, type Reduction } from './needs.ts';
 
 describe('asksFor', () => {
   it('is true of the reduction that makes a need, wherever it stands among others', () => {
@@ -12,5 +12,14 @@ describe('asksFor', () => {
       expect(asksFor(reduction, [])).toBe(false);
     }
     expect(asksFor('echo', ['own-echo'])).toBe(true);
+  });
+});
+
+describe('queryStepOf', () => {
+  it('leaves queries out only where no sum counts them', () => {
+    expect(queryStepOf(['sampled-sums', 'own-echo'])).toBe(4);
+    expect(queryStepOf(['sampled-sums', 'chunk-sums'])).toBe(1);
+    expect(queryStepOf(['sums'])).toBe(1);
+    expect(queryStepOf(['own-echo'])).toBe(1);
   });
 });

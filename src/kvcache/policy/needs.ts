@@ -11,16 +11,19 @@ export type Reduction = 'sum' | 'max' | 'echo';
 
 /**
  * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; `chunk-sums`, the same;
- * of its `last-query`; summed over as many of its last queries as the policy's `window` is long; the `max` of all of
- * the chunk's queries; or their `echo`: the maximum of what they would pay if the chunk were read once more, right
- * behind itself; or the `own-echo`: that of the chunk's own tokens alone, and 0 for those that are held. Sums are over the query heads of a group, too, and so are maxima. Of tokens that come one by one, or
- * that may be taken back, there is neither an echo nor a sum of a chunk: they are 0 then, and take no time.
+ * `sampled-sums` over every fourth of them, which take a part of the time; of its `last-query`; summed over as many of
+ * its last queries as the policy's `window` is long; the `max` of all of the chunk's queries; or their `echo`: the
+ * maximum of what they would pay if the chunk were read once more, right behind itself; or the `own-echo`: that of the
+ * chunk's own tokens alone, and 0 for those that are held. Sums are over the query heads of a group, too, and so are
+ * maxima. Of tokens that come one by one, or that may be taken back, there is neither an echo nor a sum of a chunk: they
+ * are 0 then, and take no time.
  */
-export type Need = 'sums' | 'chunk-sums' | 'last-query' | 'window' | 'max' | 'echo' | 'own-echo';
+export type Need = 'sums' | 'chunk-sums' | 'sampled-sums' | 'last-query' | 'window' | 'max' | 'echo' | 'own-echo';
 
 export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
   sums: 'sum',
   'chunk-sums': 'sum',
+  'sampled-sums': 'sum',
   'last-query': 'sum',
   window: 'sum',
   max: 'max',
@@ -29,7 +32,20 @@ export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
 };
 
 /** Needs that only chunks of several tokens have, which stay whole. */
-export const isOfChunks = (need: Need): boolean => need === 'chunk-sums' || REDUCTIONS[need] === 'echo';
+export const isOfChunks = (need: Need): boolean =>
+  need === 'chunk-sums' || need === 'sampled-sums' || REDUCTIONS[need] === 'echo';
+
+/** From a query that counts for `sampled-sums` to the next one. */
+const SAMPLING = 4;
+
+/** From a query that counts for a sum to the next one; the first of a need's queries counts. */
+export const queryStep = (need: Need): number => (need === 'sampled-sums' ? SAMPLING : 1);
+
+/** From a query that counts for any of a policy's sums to the next one. */
+export function queryStepOf(needs: readonly Need[]): number {
+  const steps = needsBy('sum', needs).map(queryStep);
+  return steps.length > 0 ? Math.min(...steps) : 1;
+}
 
 /** A need, and its index among those of its reduction. */
 export interface NeededSet {

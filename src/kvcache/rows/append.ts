@@ -4,7 +4,7 @@
 import { GraphError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
 import { cacheFull } from '../options.ts';
-import { type Need, neededSets, needsBy } from '../policy/needs.ts';
+import { type Need, neededSets, needsBy, queryStep } from '../policy/needs.ts';
 import type { Policy } from '../policy/policy.ts';
 import { LayerView } from '../policy/view.ts';
 import type { CacheShape } from '../shape.ts';
@@ -90,9 +90,12 @@ export class Appender {
 
   /** How much each of a chunk's queries counts for each need that is a sum [needs][newTokens]. */
   queryWeights(newTokens: number): Float32Array[] {
-    return needsBy('sum', this.#cache.rules.needs).map((need) =>
-      new Float32Array(newTokens).fill(1, ...this.#queryRange(need, newTokens)),
-    );
+    return needsBy('sum', this.#cache.rules.needs).map((need) => {
+      const weights = new Float32Array(newTokens);
+      const [from, to] = this.#queryRange(need, newTokens);
+      for (let t = from; t < to; t += queryStep(need)) weights[t] = 1;
+      return weights;
+    });
   }
 
   #queryRange(need: Need, newTokens: number): readonly [number, number] {

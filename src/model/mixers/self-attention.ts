@@ -43,6 +43,7 @@ import type {
 export const UNOBSERVED: ObservedInputs = {
   queryWeights: null,
   isSummed: () => false,
+  sumStep: 1,
   maxima: null,
   momentWeights: null,
   momentsRotated: false,
@@ -160,7 +161,7 @@ export function attendSlots(
   { q, k, v, echoed }: ChunkHeads,
   source: CachedTokens,
   attributes: ScoreAttributes & MaskAttributes,
-  { queryWeights: wantedSums, isSummed, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
+  { queryWeights: wantedSums, isSummed, sumStep, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
   sinks: Value | null,
 ): { readonly y: Value; readonly reduced: readonly ReducedOutput[] } {
   const { positions, buffer, sources } = source;
@@ -170,7 +171,7 @@ export function attendSlots(
   const [slotQ, slotK] = [asStored(q), asStored(k)];
   const rotatesValues = latent ? rotated.keys : rotated.values;
   const slotV = latent ? slotK : rotatesValues ? rotateRows(g, v) : v;
-  const given = [slotQ, slotK, slotV, ...(echoed ?? []).map(asStored)];
+  const given = [slotQ, slotK, slotV, ...(echoed ?? [])];
   const groups = k.shape[1] as number;
   const order = new GroupOrder(
     g,
@@ -187,7 +188,7 @@ export function attendSlots(
     const queryMask = wantedMaxima && (wantedMaxima.ofChunk || isReplayed) ? wantedMaxima.queryMask : null;
     const queryWeights = isSummed(layerGroup) ? wantedSums : null;
     const masksQueries = queryMask !== null && wantedMaxima!.replay.size > 0;
-    const all = { ...attributes, alibi, buffer, layerGroup, ...(masksQueries && { masksQueries }) };
+    const all = { ...attributes, alibi, buffer, layerGroup, sumStep, ...(masksQueries && { masksQueries }) };
     const { maxima: sets, ...rest } = attend(g, { ...inputs, q: partQ, v: partV, queryWeights, queryMask }, all);
     const seen = { ...rest, along };
     if (masksQueries && sets) {
@@ -197,7 +198,8 @@ export function attendSlots(
     if (!echoedQ || !echoInputs?.isWanted(layerGroup)) return { ...seen, maxima: sets, echoes: null };
     const { positions: echoedPositions, mask } = echoInputs;
     const echoOfChunk = { ...all, isOfHeld: echoInputs.isOfHeld(layerGroup) };
-    const echoes = echo(g, { ...inputs, echoed: [echoedQ, echoedK], echoedPositions, mask }, echoOfChunk);
+    const rotatedEcho = [asStored(echoedQ), asStored(echoedK)] as const;
+    const echoes = echo(g, { ...inputs, echoed: rotatedEcho, echoedPositions, mask }, echoOfChunk);
     return { ...seen, maxima: sets, echoes };
   });
   const y = order.join(

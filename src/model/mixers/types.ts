@@ -75,6 +75,8 @@ export interface ObservedInputs {
   readonly queryWeights: Value | null;
   /** Of which {@link SlotSource}s sums are wanted, by their names. */
   readonly isSummed: (layerGroup: string) => boolean;
+  /** Of so many queries, from the first, one counts in sums. */
+  readonly sumStep: number;
   /** Which queries count in maxima of the weights; null: they are not wanted. */
   readonly maxima: ObservedMaxima | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */

@@ -10,7 +10,7 @@ import type { Ggml } from '../binding/ggml.ts';
 import type { ComputeGraph, CpuBackend } from '../devices/cpu-backend.ts';
 import { GraphMaker, type RunInputs } from '../lower/graph-maker.ts';
 import type { Lower, Scope } from '../lower/lowering.ts';
-import { graphDims, type SlotFormat, slotFormats, slotLeaf, trimmed } from '../lower/slot-blocks.ts';
+import { gathered, graphDims, type SlotFormat, slotFormats, slotLeaf, trimmed } from '../lower/slot-blocks.ts';
 import type { SlotUse } from '../lower/slot-use.ts';
 import { LOWERINGS } from '../lower/table.ts';
 import { allocateGraph, type GraphMemory } from '../memory/graph-memory.ts';
@@ -193,7 +193,12 @@ export class ConcreteGraph implements ComputeGraph {
     const fused = fusedNodes(graph);
     const shared = new Map<string, unknown>();
     const slots = slotFormats(graph);
-    const dimsOf = (value: Value): readonly number[] => made.get(value.name)?.dims ?? inputs[value.name].dims;
+    const gathers = gatherNodes(graph);
+    const dimsOf = ({ name }: Value): readonly number[] => {
+      const gather = gathers.get(name);
+      if (gather) return [...dimsOf(gather.inputs[1]!), gather.attributes.size];
+      return made.get(name)?.dims ?? inputs[name].dims;
+    };
     const get = (value: Value): Tensor => {
       let tensor = made.get(value.name);
       if (!tensor) {
@@ -202,13 +207,19 @@ export class ConcreteGraph implements ComputeGraph {
       }
       return tensor;
     };
+    const slotsOf = ({ inputs: [stored, index], attributes, outputs }: OpNode<'gatherSlots'>, asStored: boolean) =>
+      scope.shared(`slots ${outputs[0].name} ${asStored}`, () =>
+        gathered(g, get(stored!), get(index!), attributes.size, asStored),
+      );
     const scope: Scope = {
       g,
       get,
       optional: (value) => (value ? get(value) : null),
       matrix: (value, experts) =>
         graph.params.has(value.name) ? weights(value.name, experts ? 'stack' : 'matrix', experts) : get(value),
-      slots: (value) => {
+      slots: (value, asStored = false) => {
+        const gather = gathers.get(value.name);
+        if (gather) return slotsOf(gather, asStored);
         const format = slots.get(value.name);
         return format ? trimmed(g, get(value), format) : get(value);
       },
@@ -240,7 +251,7 @@ export class ConcreteGraph implements ComputeGraph {
     /** By name of the part: its tensor. */
     const parts = new Map<string, Tensor>();
     for (const node of graph.nodes) {
-      if (node.outputs.some(({ name }) => fused.has(name) || stacked.has(name))) continue;
+      if (node.outputs.some(({ name }) => fused.has(name) || stacked.has(name) || gathers.has(name))) continue;
       const lower = LOWERINGS[node.op] as Lower<OpName> | undefined;
       if (!lower) throw new GraphError(`the ggml engine does not compute ${node.op}`);
       const tensors = lower(scope, node);
@@ -325,6 +336,12 @@ function fusedNodes(graph: OpGraph): Map<string, OpNode> {
       fused.set(gate.name, maker);
   }
   return fused;
+}
+
+/** Slots that are gathered where they are read, by the name of the result: their reader says in which form. */
+function gatherNodes({ nodes }: OpGraph): Map<string, OpNode<'gatherSlots'>> {
+  const gathers = nodes.filter((node) => node.op === 'gatherSlots') as OpNode<'gatherSlots'>[];
+  return new Map(gathers.map((node) => [node.outputs[0].name, node]));
 }
 
 /**

@@ -5,20 +5,15 @@
  * products and a softmax with float32 values as they lie (`ggml_out_prod`) 1.7, with values stored transposed 1.5, with
  * values transposed on the way 4.7; the fused operator 1.5, and 2.5 where the weights are wanted besides. So few
  * queries take the values as they lie, and many, for which arithmetic counts, a transposed copy.
- *
- * Long chunks whose weights are not wanted take the fused operator: 30 layers of 9 heads, 512 tokens and 1,024 keys
- * took 817 ms of two cores of an EPYC with AVX-512 as products and softmax.
  */
 import type { ScoreAttributes } from '../../../ops/types.ts';
 import type { Tensor } from '../memory/tensor.ts';
 import { binary, clip, scale, softcap, unary } from './elementwise.ts';
+import { canFuse, fused, fusedLong } from './fused-attention.ts';
 import { type GraphMaker, isDense } from './graph-maker.ts';
 
 /** Queries of a group up to which values are read as they lie, and slots and chunk are attended to apart. */
 const FEW = 16;
-
-/** Tokens of a chunk from which on the fused operator computes tiles of queries. */
-const LONG = 64;
 
 /**
  * Slots of float32 up to which two products and a softmax are faster than the fused operator for few queries. 30 layers
@@ -48,13 +43,13 @@ export interface JoinedSlots {
 }
 
 /** Queries [B, H, T, D] as one matrix for each group [B, G, R·T, D]. */
-function perGroup(g: GraphMaker, q: Tensor, groups: number): Tensor {
+export function perGroup(g: GraphMaker, q: Tensor, groups: number): Tensor {
   const [B, H, T, D] = q.dims;
   return g.reshape(q, [B, groups, (H / groups) * T, D]);
 }
 
 /** Softmax of scores [B, G, R·T, S] with a mask [B, 1, G or H, T, S]. */
-function weigh(
+export function weigh(
   g: GraphMaker,
   scores: Tensor,
   mask: Tensor,
@@ -95,6 +90,11 @@ function widened(g: GraphMaker, x: Tensor): Tensor {
   return g.made(g.call('ggml_cast', x.pointer, 0), x.dims);
 }
 
+/** Rows of slots and of the chunk behind them; echoes look at the same keys. @param slots [B, G, C, D] */
+export function withSlots(g: GraphMaker, slots: Tensor, rows: Tensor): Tensor {
+  return g.once(`${slots.pointer} and ${rows.pointer}`, () => g.concat([widened(g, slots), rows], 2));
+}
+
 /** How attention weights are reduced over queries. */
 export interface WantedWeights {
   /** [B, sets, R·T]; null: there is no output for sums. */
@@ -120,24 +120,23 @@ export function attend(
   mask: Tensor,
   wanted: WantedWeights,
   sinks: Tensor | null,
-  attributes: ScoreAttributes & { readonly alibi: Float32Array | null },
+  attributes: ScoreAttributes & { readonly alibi: Float32Array | null; readonly sumStep?: number },
 ): Tensor[] {
   const [, H, T] = q.dims;
-  const G = k.dims[1];
-  const queries = perGroup(g, q, G);
+  const queries = perGroup(g, q, k.dims[1]);
   const sizes = [H, T] as const;
   const C = cached?.keys.dims[2] ?? 0;
   const isApart = cached !== null && queries.dims[2] <= FEW;
   const joined = () => ({
-    keys: cached ? g.concat([widened(g, cached.keys), k], 2) : k,
-    values: cached ? g.concat([widened(g, cached.values), v], 2) : v,
+    keys: cached ? withSlots(g, cached.keys, k) : k,
+    values: cached ? withSlots(g, cached.values, v) : v,
   });
-  // In float16 a mask is exact only where it hides and does nothing else.
-  const isByGroup = mask.dims[1] === G && G > 1 && H !== G;
-  if (T >= LONG && !isWanted(wanted) && !sinks && (mask.dims[1] === 1 || isByGroup) && attributes.alibi === null) {
+  const { sumStep = 1, alibi } = attributes;
+  const isSampled = hasSums(wanted) && wanted.maxima === null && sumStep > 1;
+  if ((isSampled || !isWanted(wanted)) && canFuse(q, k, mask, sinks) && alibi === null) {
     const { keys, values } = joined();
-    const heads = [q, g.dense(keys), g.dense(values)] as const;
-    const y = isByGroup ? fusedByGroup(g, heads, mask, attributes) : fused(g, heads, mask, attributes);
+    const y = fusedLong(g, [q, g.dense(keys), g.dense(values)], mask, attributes);
+    if (isSampled) return [y, sampledSums(g, [q, keys], mask, wanted.queryWeights!, { ...attributes, sumStep })];
     return [y, ...unreadSums(g, wanted, queries.dims, mask)];
   }
   let weights: Tensor;
@@ -196,76 +195,6 @@ function written(g: GraphMaker, slots: Tensor, rows: Tensor, index: Tensor, S: n
   return g.slice({ ...slots, pointer }, 2, 0, S);
 }
 
-/**
- * Attention whose weights are never in memory.
- * @param k [B, G, S, D], each row without gaps; so v.
- * @param mask [B, 1, T, S]
- * @returns [B, T, H·D]
- */
-function fused(
-  g: GraphMaker,
-  [q, k, v]: readonly [Tensor, Tensor, Tensor],
-  mask: Tensor,
-  { scale: factor, softcap: cap }: ScoreAttributes,
-): Tensor {
-  const [B, H, T] = q.dims;
-  const D = v.dims[3];
-  const half = g.half(mask);
-  const attention = (queries: Tensor, hidden: Tensor) =>
-    g.call('ggml_flash_attn_ext', queries.pointer, k.pointer, v.pointer, hidden.pointer, factor, 0, cap ?? 0);
-  // The operator multiplies a third as fast as products of matrices in 4 bits do.
-  const work = 3 * 2 * H * k.dims[2] * (q.dims[3] + D);
-  const lengths = B === 1 ? g.pieces(T, work, 2 * LONG) : [T];
-  if (lengths.length === 1) return g.reshape(g.made(attention(q, half), [B, T, H, D]), [B, T, H * D]);
-  const tokens = (x: Tensor, start: number, length: number) => g.slice(x, 2, start, length);
-  const whole = g.inPieces([T, H * D], lengths, (start, length) =>
-    attention(tokens(q, start, length), tokens(half, start, length)),
-  );
-  return g.reshape(whole, [B, T, H * D]);
-}
-
-/** The same where each group has a mask of its own [B, G, T, S]: groups are rows of a batch. */
-function fusedByGroup(
-  g: GraphMaker,
-  [q, k, v]: readonly [Tensor, Tensor, Tensor],
-  mask: Tensor,
-  attributes: ScoreAttributes,
-): Tensor {
-  const [B, , T] = q.dims;
-  const G = k.dims[1];
-  const apart = (x: Tensor): Tensor => g.reshape(x, [B * G, x.dims[1] / G, ...x.dims.slice(2)]);
-  const y = fused(g, [apart(q), apart(k), apart(v)], apart(mask), attributes); // [B·G, T, (H / G)·Dv]
-  const width = y.dims[2];
-  return g.reshape(g.transpose(g.reshape(y, [B, G, T, width]), [0, 2, 1, 3]), [B, T, G * width]);
-}
-
-/**
- * The largest weights of queries that read the chunk once more [B, G, 1, C + T or T].
- * @param q the queries of this reading [B, H, T, D]
- * @param k the chunk's keys, and those of its copy [B, G, T, D]
- * @param keys of the slots [B, G, C, D]; null: there are none.
- * @param mask of slots, chunk and its copy [B, 1 or G or H, T, C + 2T]
- * @param counted queries that stand for padding, as a set of {@link WantedMaxima} has them.
- */
-export function echo(
-  g: GraphMaker,
-  q: Tensor,
-  k: readonly [Tensor, Tensor],
-  keys: Tensor | null,
-  mask: Tensor,
-  counted: Tensor | null,
-  sinks: Tensor | null,
-  attributes: ScoreAttributes & { readonly isOfHeld: boolean },
-): Tensor {
-  const [, H, T] = q.dims;
-  const C = keys?.dims[2] ?? 0;
-  // One product: scores that are joined afterwards are as many numbers as all keys for each query.
-  const all = g.concat([...(keys ? [widened(g, keys)] : []), ...k], 2);
-  const weights = weigh(g, g.multiply(all, perGroup(g, q, all.dims[1])), mask, [H, T], attributes, sinks);
-  const from = attributes.isOfHeld ? 0 : C;
-  return maximaOf(g, g.slice(weights, 3, from, C + T - from), [counted], [H, T]);
-}
-
 /** A step may want no sums though its graph gives them. */
 const hasSums = ({ queryWeights }: WantedWeights): boolean => queryWeights !== null && queryWeights.dims[1] > 0;
 
@@ -292,12 +221,51 @@ function reducedWeights(
 function sumsOf(g: GraphMaker, weights: Tensor, queryWeights: Tensor): Tensor {
   const [B, G, n] = weights.dims;
   const sets = queryWeights.dims[1];
-  const each = g.repeatOnce(g.reshape(queryWeights, [B, 1, sets, n]), [B, G, sets, n], queryWeights);
+  const each = g.once(`repeated ${queryWeights.pointer} ${G}`, () =>
+    g.repeat(g.reshape(queryWeights, [B, 1, sets, n]), [B, G, sets, n]),
+  );
   return g.outer(weights, g.transpose(each, [0, 1, 3, 2]));
 }
 
+/** Every `step`-th index of an axis but the last one, from the first on, without gaps; made once for all layers. */
+function every(g: GraphMaker, step: number, x: Tensor, axis: number): Tensor {
+  return g.once(`every ${step} ${axis} ${x.pointer}`, () => {
+    const at = x.dims.length - 1 - axis;
+    const dims = x.dims.map((length, i) => (i === axis ? Math.ceil(length / step) : length));
+    const strides = x.strides.map((stride, i) => (i === at ? stride * step : stride));
+    return g.dense(g.view(x, dims, strides, 0));
+  });
+}
+
+/**
+ * Sums over every `sumStep`-th query, whose weights are computed for them: few, where the fused operator gives none.
+ * @param keys [B, G, S, D] @param queryWeights [B, sets, R·T] → [B, G, sets, S]
+ */
+function sampledSums(
+  g: GraphMaker,
+  [q, keys]: readonly [Tensor, Tensor],
+  mask: Tensor,
+  queryWeights: Tensor,
+  { sumStep, ...attributes }: ScoreAttributes & { readonly sumStep: number },
+): Tensor {
+  const [B, H, T] = q.dims;
+  const [, G] = keys.dims;
+  const sets = queryWeights.dims[1];
+  const few = every(g, sumStep, q, 2);
+  const n = few.dims[2];
+  const seen = every(g, sumStep, mask, mask.dims.length - 2);
+  const weights = weigh(g, g.multiply(keys, perGroup(g, few, G)), seen, [H, n], attributes);
+  const byQuery = g.once(`by query ${queryWeights.pointer}`, () => g.reshape(queryWeights, [B, sets * (H / G), T, 1]));
+  return sumsOf(g, weights, g.reshape(every(g, sumStep, byQuery, 2), [B, sets, (H / G) * n]));
+}
+
 /** Maxima over queries. @param weights [B, G, R·T, S] → [B, G, sets, S] */
-function maximaOf(g: GraphMaker, weights: Tensor, wanted: WantedMaxima, [H, T]: readonly [number, number]): Tensor {
+export function maximaOf(
+  g: GraphMaker,
+  weights: Tensor,
+  wanted: WantedMaxima,
+  [H, T]: readonly [number, number],
+): Tensor {
   const [B, G, n, S] = weights.dims;
   if (wanted === 'each') return g.reshape(largest(g, g.reshape(weights, [B * G, H / G, T, S])), [B, G, T, S]);
   const ofSet = (counted: Tensor | null): Tensor => {
@@ -308,7 +276,7 @@ function maximaOf(g: GraphMaker, weights: Tensor, wanted: WantedMaxima, [H, T]: 
 }
 
 /** The maximum over the second axis: of both halves, until one row is left. @param x [P, n, T, S] → [P, 1, T, S] */
-function largest(g: GraphMaker, x: Tensor): Tensor {
+export function largest(g: GraphMaker, x: Tensor): Tensor {
   let rows = x;
   for (let n = x.dims[1]; n > 1; n = rows.dims[1]) {
     // An odd row is in both halves.

@@ -1,12 +1,14 @@
 /**
- * @file The operator echo: its masks, and which queries count.
+ * @file The operator echo: its masks, which queries count, and the weights of those that do.
  */
 import { bufferName } from '../../../kvcache/buffers.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
-import type { OpNode, Value } from '../../../ops/types.ts';
+import type { OpNode, ScoreAttributes, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import type { Tensor } from '../memory/tensor.ts';
-import { echo } from './attention.ts';
+import { largest, maximaOf, perGroup, weigh, withSlots } from './attention.ts';
+import { canFuse, fusedLong } from './fused-attention.ts';
+import type { GraphMaker } from './graph-maker.ts';
 import { need, type Scope } from './lowering.ts';
 import {
   chunkMask,
@@ -19,6 +21,9 @@ import {
   slotsAndChunk,
   withAlibi,
 } from './masks.ts';
+
+/** Widths of values that the fused operator computes in tiles are multiples of it. */
+const TILE = 16;
 
 /** The largest weights of queries that read the chunk once more. */
 export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
@@ -116,4 +121,58 @@ export function countedQueries(scope: Scope, mask: Value, n: number, groups: num
       }
     }),
   );
+}
+
+/**
+ * The largest weights of queries that read the chunk once more [B, G, 1, C + T or T].
+ * @param q the queries of this reading [B, H, T, D]
+ * @param k the chunk's keys, and those of its copy [B, G, T, D]
+ * @param keys of the slots [B, G, C, D]; null: there are none.
+ * @param mask of slots, chunk and its copy [B, 1 or G or H, T, C + 2T]
+ * @param counted queries that stand for padding, as a set of {@link WantedMaxima} has them.
+ */
+function echo(
+  g: GraphMaker,
+  q: Tensor,
+  k: readonly [Tensor, Tensor],
+  keys: Tensor | null,
+  mask: Tensor,
+  counted: Tensor | null,
+  sinks: Tensor | null,
+  attributes: ScoreAttributes & { readonly isOfHeld: boolean; readonly alibi: Float32Array | null },
+): Tensor {
+  const [, H, T] = q.dims;
+  const C = keys?.dims[2] ?? 0;
+  // One product: scores that are joined afterwards are as many numbers as all keys for each query.
+  const all = g.concat([keys ? withSlots(g, keys, k[0]) : k[0], k[1]], 2);
+  const { isOfHeld, alibi } = attributes;
+  const isShort = T <= q.dims[3] && T % TILE === 0;
+  if (!isOfHeld && !counted && isShort && canFuse(q, all, mask, sinks) && alibi === null)
+    return echoOfChunk(g, [q, all], [C, T], mask, attributes);
+  const weights = weigh(g, g.multiply(all, perGroup(g, q, all.dims[1])), mask, [H, T], attributes, sinks);
+  const from = isOfHeld ? 0 : C;
+  return maximaOf(g, g.slice(weights, 3, from, C + T - from), [counted], [H, T]);
+}
+
+/**
+ * The same for the chunk alone, by the fused operator, in half the time: with unit vectors as values, what it gives of a
+ * query are the weights of the chunk's tokens.
+ */
+function echoOfChunk(
+  g: GraphMaker,
+  [q, keys]: readonly [Tensor, Tensor],
+  [C, T]: readonly [number, number],
+  mask: Tensor,
+  attributes: ScoreAttributes,
+): Tensor {
+  const [B, H] = q.dims;
+  const [, G, S] = keys.dims;
+  const values = g.once(`unit vectors ${B} ${G} ${C} ${T} ${S}`, () => {
+    const units = new Float32Array(S * T);
+    for (let t = 0; t < T; t++) units[(C + t) * T + t] = 1;
+    return g.repeat(g.over(units, [1, 1, S, T]), [B, G, S, T]);
+  });
+  const weights = fusedLong(g, [q, keys, values], mask, attributes); // [B, T, H·T]
+  const ofHeads = largest(g, g.reshape(weights, [B, T, 1, H * T]));
+  return g.reshape(largest(g, g.reshape(ofHeads, [B * G, H / G, 1, T])), [B, G, 1, T]);
 }

@@ -6,7 +6,7 @@ import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
 import type { BASE_FUNCTIONS, Pointer } from '../binding/functions.ts';
 import type { Ggml } from '../binding/ggml.ts';
-import { GGML_TYPES, type GgmlType, rowBytes } from '../binding/types.ts';
+import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from '../binding/types.ts';
 import type { Tensor } from '../memory/tensor.ts';
 import { MOST_SOURCES, TensorContext } from '../memory/tensor-context.ts';
 
@@ -64,7 +64,8 @@ export class GraphMaker {
   /** Whether a device computes: see the constructor. */
   readonly packed: boolean;
   readonly #halves = new Map<Pointer, Tensor>();
-  readonly #repeated = new Map<string, Tensor>();
+  /** What is made {@link once}. */
+  readonly #shared = new Map<string, Tensor>();
   /** By the tensor that they are the terms of, and the length of blocks. */
   readonly #terms = new Map<string, Tensor>();
   #count = 0;
@@ -250,12 +251,11 @@ export class GraphMaker {
     return this.made(this.call('ggml_repeat_4d', x.pointer, ...reversed(dims)), dims);
   }
 
-  /** The same, made once for all layers. @param key what `x` is the same for. */
-  repeatOnce(x: Tensor, dims: readonly number[], key: Tensor): Tensor {
-    const name = `${key.pointer} ${dims}`;
-    const repeated = this.#repeated.get(name) ?? this.repeat(x, dims);
-    this.#repeated.set(name, repeated);
-    return repeated;
+  /** A tensor that is made the first time that it is asked for. */
+  once(key: string, make: () => Tensor): Tensor {
+    const kept = this.#shared.get(key) ?? make();
+    this.#shared.set(key, kept);
+    return kept;
   }
 
   concat(parts: readonly Tensor[], axis: number): Tensor {
@@ -363,6 +363,18 @@ export class GraphMaker {
     const flat = this.reshape(table, [table.dims[0], width]);
     const pointer = this.call('ggml_get_rows', flat.pointer, this.reshape(index, [count]).pointer);
     return this.reshape(this.made(pointer, [count, width]), dims);
+  }
+
+  /**
+   * The bytes of a tensor without gaps as numbers of another type, in the same memory. Not on devices, whose backends
+   * keep notes of a tensor's type.
+   */
+  readAs(x: Tensor, type: GgmlType, dims: readonly number[]): Tensor {
+    const pointer = this.call('ggml_view_1d', x.pointer, 1, 0);
+    const seen = this.made(pointer, dims, type);
+    const [, ...outer] = seen.strides;
+    this.context.setLayout(pointer, GGML_TYPES[type], reversed(dims), [rowBytes(type, blockLength(type)), ...outer]);
+    return seen;
   }
 
   /** The sum over the last axis, which stays with length 1. */

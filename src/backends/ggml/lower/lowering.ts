@@ -18,8 +18,11 @@ export interface Scope {
   optional(value: Value | null): Tensor | null;
   /** A parameter as a matrix for products, or a stack of them; any other value as it is. */
   matrix(value: Value, experts?: number): Tensor;
-  /** An input that holds slots of a cache. @param type of its numbers, where they are blocks in bytes. */
-  slots(value: Value): Tensor;
+  /**
+   * An input that holds slots of a cache, or those that are gathered of one.
+   * @param asStored gathered slots may stay blocks, too. @default false: they become float32.
+   */
+  slots(value: Value, asStored?: boolean): Tensor;
   /** Slots that hold the chunk, too, by name of the input `slots`. */
   readonly slotUse: SlotUse;
   /** Concrete lengths of an input. */

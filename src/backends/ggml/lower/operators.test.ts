@@ -468,7 +468,10 @@ describe('attention', () => {
     async (sizes) => {
       const { B, H, G, T, C, free, groups } = sizes;
       const { given, attributes, wanted, sets, Dv } = attentionCase(sizes);
-      const r = await compute(given, (g, x) => {
+      // Of each head's queries every fourth.
+      const [weights, dims] = given.queryWeights;
+      const sampledWeights = [weights.map((weight, i) => ((i % T) % 4 === 0 ? weight : 0)), dims] as const;
+      const r = await compute({ ...given, sampledWeights }, (g, x) => {
         const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
         const { q, k, v, positions, slots, queryWeights, queryMask, eachQuery } = x;
         const logTokens = sizes.merged ? x.logTokens : null;
@@ -476,11 +479,14 @@ describe('attention', () => {
         const { y, sums, maxima } = attention.attend(g, { ...inputs, queryWeights, queryMask }, attributes);
         const bare = attention.attend(g, { ...inputs, queryWeights: null, queryMask: null }, attributes);
         const each = attention.attend(g, { ...inputs, queryWeights: null, queryMask: eachQuery }, attributes);
+        const sampled = { ...inputs, queryWeights: x.sampledWeights, queryMask: null };
+        const ofSamples = (sumStep: number) => attention.attend(g, sampled, { ...attributes, sumStep });
         const { echoedPositions, noEcho } = x;
         const echoed = [x.echoed, x.echoedKeys] as const;
         const again = { k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
         return {
           ...{ y, sums: sums!, bare: bare.y, maxima: maxima!, each: each.maxima! },
+          ...{ sampled: ofSamples(4).sums!, sampledY: ofSamples(4).y, ofAll: ofSamples(1).sums! },
           echo: attention.echo(g, { ...again, mask: queryMask }, { ...attributes, isOfHeld: true }),
           ownEcho: attention.echo(g, { ...again, mask: queryMask }, { ...attributes, isOfHeld: false }),
           noEcho: attention.echo(g, { ...again, mask: noEcho }, { ...attributes, isOfHeld: true }),
@@ -488,6 +494,8 @@ describe('attention', () => {
       });
       close(r.y, wanted.y, [B, T, H * Dv]);
       close(r.bare, wanted.y, [B, T, H * Dv]);
+      close(r.sampledY, wanted.y, [B, T, H * Dv]);
+      close(r.sampled, r.ofAll.data, r.ofAll.dims);
       if (free > 0 && groups === 1 && !attributes.alibi) {
         const [D, [keys], [k], [slots]] = [given.k[1][3], given.keys, given.k, given.slots];
         const filled = filledSlots(slots, 0, C);

@@ -75,6 +75,20 @@ export function slotLeaf(g: GraphMaker, format: SlotFormat, dims: readonly numbe
   return g.leaf(format.type, [...dims.slice(0, -1), slotWidth(format)]);
 }
 
+/**
+ * Slots of some groups of a table, one after another.
+ * @param stored all slots of the table [rows, D] @param index [B, G, C]
+ * @param asStored they may stay blocks: rows of bytes are copied as numbers of 4 bytes each. @returns [B, G, C, D]
+ */
+export function gathered(g: GraphMaker, stored: Tensor, index: Tensor, size: number, asStored: boolean): Tensor {
+  const [rows, width] = stored.dims;
+  const bytes = rowBytes(stored.type, width);
+  if (!asStored || g.packed || width !== size || bytes % 4 !== 0 || blockLength(stored.type) === 1)
+    return g.slice(g.rows(stored, index), 3, 0, size);
+  const copied = g.rows(g.readAs(stored, 'f32', [rows, bytes / 4]), index);
+  return g.readAs(copied, stored.type, [...index.dims, size]);
+}
+
 /** Slots without what fills their last block up. */
 export function trimmed(g: GraphMaker, slots: Tensor, { type, size }: SlotFormat): Tensor {
   if (slots.dims[3] === size) return slots;

@@ -100,10 +100,6 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     ),
   ],
   gatherRows: ({ g, get }, { inputs: [table, index] }) => [g.rows(get(table!), get(index!))],
-  gatherSlots: ({ g, get }, { inputs: [stored, index], attributes: { size } }) => {
-    const slots = g.rows(get(stored!), get(index!));
-    return [g.slice(slots, 3, 0, size)];
-  },
   reduceSum: ({ g, get }, { inputs: [x], attributes }) => [reduceSum(g, get(x!), attributes.axis)],
   rotate: (scope, { inputs: [x, cos, sin, index], attributes: { interleave, scaled } }) => {
     const { g } = scope;
@@ -130,7 +126,7 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     if (joined) return attendJoined(g, [get(q!), get(k!), get(v!)], joined, wanted, optional(sinks), node.attributes);
     const slots = scope.dimsOf(node.inputs[4]!);
     const cached: CachedSlots | null =
-      slots[2] === 0 ? null : { keys: scope.slots(keys!), values: scope.slots(values!) };
+      slots[2] === 0 ? null : { keys: scope.slots(keys!, get(q!).dims[2] === 1), values: scope.slots(values!) };
     return attend(
       g,
       [get(q!), get(k!), get(v!)],

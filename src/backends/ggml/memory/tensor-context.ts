@@ -104,6 +104,19 @@ export class TensorContext {
     this.#fields.setBigUint64(this.#at(tensor) + TENSOR.viewOffset, BigInt(offset), true);
   }
 
+  /**
+   * Makes a tensor one of other numbers, of a type's code, in the same memory.
+   * @param shape the innermost axis first. @param strides in bytes.
+   */
+  setLayout(tensor: Pointer, type: number, shape: readonly number[], strides: readonly number[]): void {
+    const at = this.#at(tensor);
+    this.#fields.setInt32(at + TENSOR.type, type, true);
+    for (let axis = 0; axis < 4; axis++) {
+      this.#fields.setBigInt64(at + TENSOR.shape + 8 * axis, BigInt(shape[axis]), true);
+      this.#fields.setBigUint64(at + TENSOR.strides + 8 * axis, BigInt(strides[axis]), true);
+    }
+  }
+
   /** Sets one of the up to {@link MOST_SOURCES} tensors that an operator reads, or comes after. */
   setSource(tensor: Pointer, index: number, source: Pointer): void {
     this.#fields.setBigUint64(this.#at(tensor) + TENSOR.sources + 8 * index, source ?? 0n, true);
