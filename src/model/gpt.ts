@@ -242,7 +242,7 @@ function observedInputs(
       : null;
   const queryWeights = new Map<number, Value>();
   const isWanted = (name: string) => echo?.has(name) ?? false;
-  const isSummed = (name: string) => sums?.has(name) ?? false;
+  const sumStepOf = (name: string) => (sums?.has(name) ? sumStep : 0);
   const echoed = echo && {
     positions: g.input(INPUT.echo('positions'), 'float32', ['B', 'T']),
     mask: g.input(INPUT.echo('mask'), 'float32', ['B', 'echoSets', 'T']),
@@ -263,8 +263,7 @@ function observedInputs(
     }
     return {
       queryWeights: weights ?? null,
-      isSummed,
-      sumStep,
+      sumStepOf,
       maxima: observedMaxima,
       momentWeights,
       momentsRotated: moments === 'rotated',

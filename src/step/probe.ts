@@ -44,9 +44,7 @@ export function bindProbe(
   inputs: Record<string, StepTensor>,
 ): void {
   if (batch !== 1 || asksFor('sum', rules.needs) || rules.layout.sharing !== 'none')
-    throw new InputError(
-      'to look at single queries takes a cache of one row, whose policy wants no sums of weights and shares no slots',
-    );
+    throw new InputError('a probe takes one row, without sums and shared slots');
   inputs['momentWeights'] = tensorOf(new Float32Array(length).fill(1), [1, length]);
   for (const R of headsPerGroup(config)) {
     const sets = R * queries.length;

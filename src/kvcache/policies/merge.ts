@@ -110,13 +110,10 @@ class Merger {
   /** Values by which as many candidates as there are too many are merged into others; in decode they are dropped. */
   rank(group: GroupView, layer: LayerView): void {
     const { values } = group;
-    const oldest = this.#oldestRecent(group, layer.lastPosition);
-    if (layer.phase === 'decode' || layer.newTokens === 1) {
-      this.#into = NONE;
-      dropNewest(group, oldest, this.#sinks);
-      return;
-    }
-    const n = this.#mark(group, oldest);
+    const drops = layer.phase === 'decode' || layer.newTokens === 1;
+    const n = this.#mark(group, this.#oldestRecent(group, layer.lastPosition), drops);
+    this.#into = NONE;
+    if (drops) return;
     const joins = Math.min(group.kept - group.budget, n - 1);
     this.#weigh(group, n, layer.lastPosition + 1);
     const between = this.#between;
@@ -135,20 +132,19 @@ class Merger {
     return lastPosition - (free - merged);
   }
 
-  /** Marks sinks and recent tokens. @returns how many others there are. */
-  #mark({ values, positions, keep, length }: GroupView, oldest: number): number {
-    const sinks = this.#sinks;
-    let between = 0;
+  /**
+   * Marks sinks and recent tokens. Of others that are dropped the newest goes first, so that drafts that come together
+   * give what they would one by one.
+   * @returns how many others there are.
+   */
+  #mark({ values, positions, keep, length }: GroupView, oldest: number, drops: boolean): number {
+    let others = 0;
     for (let j = 0; j < length; j++) {
       const position = positions[j];
-      if (position > oldest) values[j] = position < sinks ? SINK : RECENT;
-      else if (position < sinks) values[j] = SINK;
-      else {
-        values[j] = BETWEEN;
-        between += keep[j];
-      }
+      values[j] = position < this.#sinks ? SINK : position > oldest ? RECENT : drops ? -position : BETWEEN;
+      if (values[j] <= BETWEEN) others += keep[j];
     }
-    return between;
+    return others;
   }
 
   /**
@@ -200,7 +196,7 @@ class Merger {
     const [into, between, tokens, all] = [this.#into, this.#between, this.#tokens, this.#all];
     const n = into.length;
     if (n === 0) return;
-    for (let i = 0; i < n; i++) all[i] = tokens[i];
+    all.set(tokens.subarray(0, n));
     for (let i = 0; i < n; i++) {
       let stays = into[i];
       if (stays < 0) continue;
@@ -237,14 +233,3 @@ class Merger {
 }
 
 const tokensOf = (logTokens: number): number => (logTokens === 0 ? 1 : Math.exp(logTokens));
-
-/**
- * Of tokens that are not recent the newest goes first, so that drafts that come together give what they would one by one.
- */
-function dropNewest({ values, positions, length }: GroupView, oldest: number, sinks: number): void {
-  for (let j = 0; j < length; j++) {
-    const position = positions[j];
-    if (position > oldest) values[j] = position < sinks ? SINK : RECENT;
-    else values[j] = position < sinks ? SINK : -position;
-  }
-}

@@ -20,6 +20,5 @@ describe('queryStepOf', () => {
     expect(queryStepOf(['sampled-sums', 'own-echo'])).toBe(4);
     expect(queryStepOf(['sampled-sums', 'chunk-sums'])).toBe(1);
     expect(queryStepOf(['sums'])).toBe(1);
-    expect(queryStepOf(['own-echo'])).toBe(1);
   });
 });

@@ -31,21 +31,19 @@ export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
   'own-echo': 'echo',
 };
 
-/** Needs that only chunks of several tokens have, which stay whole. */
-export const isOfChunks = (need: Need): boolean =>
-  need === 'chunk-sums' || need === 'sampled-sums' || REDUCTIONS[need] === 'echo';
-
 /** From a query that counts for `sampled-sums` to the next one. */
 const SAMPLING = 4;
 
 /** From a query that counts for a sum to the next one; the first of a need's queries counts. */
 export const queryStep = (need: Need): number => (need === 'sampled-sums' ? SAMPLING : 1);
 
-/** From a query that counts for any of a policy's sums to the next one. */
-export function queryStepOf(needs: readonly Need[]): number {
-  const steps = needsBy('sum', needs).map(queryStep);
-  return steps.length > 0 ? Math.min(...steps) : 1;
-}
+/** Needs that only chunks of several tokens have, which stay whole. */
+export const isOfChunks = (need: Need): boolean =>
+  need === 'chunk-sums' || queryStep(need) > 1 || REDUCTIONS[need] === 'echo';
+
+/** From a query that counts for any of a policy's sums, if there are some, to the next one. */
+export const queryStepOf = (needs: readonly Need[]): number =>
+  Math.min(SAMPLING, ...needsBy('sum', needs).map(queryStep));
 
 /** A need, and its index among those of its reduction. */
 export interface NeededSet {

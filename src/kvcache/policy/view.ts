@@ -208,14 +208,13 @@ export class LayerView extends KnownFields {
     const { groups } = this.layerShape;
     const { each, capacity, reduced } = this.chunk.observed!;
     const { sets, weights } = reduced[reduction]!;
-    if (sets === 0 || (isOfChunks(need) && (each || this.newTokens < 2))) return void out.fill(0, 0, group.length);
     const { part, index: first } = this.#table.partOf(group.index);
-    const { name } = part;
+    const data = weights.get(part.name);
+    const isNone = sets === 0 || (isOfChunks(need) && (each || this.newTokens < 2));
+    if (isNone || !data) return void out.fill(0, 0, group.length);
     // A table of one group has the weights of all.
     const lines = this.#table.groups === 1 ? groups : part.groups.length;
-    const slots = capacity.get(name)!;
-    const data = weights.get(name);
-    if (!data) return void out.fill(0, 0, group.length);
+    const slots = capacity.get(part.name)!;
     const columns = data.length / (this.chunk.tokens.length * lines * sets);
     const chunkAt = chunkColumn(columns, { slots, held: group.held, length: this.chunk.length });
     const held = need === 'own-echo' ? 0 : group.held;

@@ -42,8 +42,7 @@ import type {
 /** Of attention that no policy observes. */
 export const UNOBSERVED: ObservedInputs = {
   queryWeights: null,
-  isSummed: () => false,
-  sumStep: 1,
+  sumStepOf: () => 0,
   maxima: null,
   momentWeights: null,
   momentsRotated: false,
@@ -161,7 +160,7 @@ export function attendSlots(
   { q, k, v, echoed }: ChunkHeads,
   source: CachedTokens,
   attributes: ScoreAttributes & MaskAttributes,
-  { queryWeights: wantedSums, isSummed, sumStep, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
+  { queryWeights: wantedSums, sumStepOf, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
   sinks: Value | null,
 ): { readonly y: Value; readonly reduced: readonly ReducedOutput[] } {
   const { positions, buffer, sources } = source;
@@ -186,7 +185,8 @@ export function attendSlots(
     const inputs = { k: partK, positions, slots, logTokens, cached: cached(), sinks: own };
     const isReplayed = wantedMaxima?.replay.has(layerGroup) ?? false;
     const queryMask = wantedMaxima && (wantedMaxima.ofChunk || isReplayed) ? wantedMaxima.queryMask : null;
-    const queryWeights = isSummed(layerGroup) ? wantedSums : null;
+    const sumStep = sumStepOf(layerGroup);
+    const queryWeights = sumStep > 0 ? wantedSums : null;
     const masksQueries = queryMask !== null && wantedMaxima!.replay.size > 0;
     const all = { ...attributes, alibi, buffer, layerGroup, sumStep, ...(masksQueries && { masksQueries }) };
     const { maxima: sets, ...rest } = attend(g, { ...inputs, q: partQ, v: partV, queryWeights, queryMask }, all);

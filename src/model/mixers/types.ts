@@ -73,10 +73,10 @@ export interface AttentionInputs {
 export interface ObservedInputs {
   /** How much each query counts in sums of the weights [B, sets, R·T]; null: they are not wanted. */
   readonly queryWeights: Value | null;
-  /** Of which {@link SlotSource}s sums are wanted, by their names. */
-  readonly isSummed: (layerGroup: string) => boolean;
-  /** Of so many queries, from the first, one counts in sums. */
-  readonly sumStep: number;
+  /**
+   * Of the sums of a {@link SlotSource}, by its name: of so many queries, from the first, one counts; 0: no sums are wanted.
+   */
+  readonly sumStepOf: (layerGroup: string) => number;
   /** Which queries count in maxima of the weights; null: they are not wanted. */
   readonly maxima: ObservedMaxima | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
