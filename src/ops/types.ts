@@ -122,7 +122,7 @@ export interface OpAttributes {
       readonly buffer: BufferChoice;
       /** Attend nodes of one group read the same slots. */
       readonly layerGroup: string;
-      /** Of so many queries, from the first, one has a weight in queryWeights; the others have 0. @default 1 */
+      /** Of so many queries, from the first, one has a weight in queryWeights; the others have 0. Says nothing without them. @default 1 */
       readonly sumStep?: number;
       /** Whether sets of the queryMask leave out more than the padding of a batch. @default false */
       readonly masksQueries?: boolean;

@@ -43,10 +43,10 @@ const NONE = new Int32Array(0);
 /**
  * After each chunk of a prompt, tokens that are not recent any more are merged into clusters: those first whose keys are
  * near each other and which received little attention of the chunk's queries, of which every fourth is asked (see
- * {@link Clusters}). A cluster takes one slot: its
- * key and value are the means of its tokens, and the logarithm of their number is added to its attention scores, so a
- * query finds about the sum of the weights that it would pay to them. Of tokens that come one by one, those that
- * are not recent any more are dropped, and the clusters stay as they are. Layers with a window keep recent tokens only.
+ * {@link Clusters}). A cluster takes one slot: its key and value are the means of its tokens, and the logarithm of their
+ * number is added to its attention scores, so a query finds about the sum of the weights that it would pay to them. Of
+ * tokens that come one by one, those that are not recent any more are dropped, and the clusters stay as they are. Layers
+ * with a window keep recent tokens only.
  */
 export const merge = definePolicy<MergeOptions>({
   name: 'merge',

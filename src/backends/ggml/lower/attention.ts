@@ -133,7 +133,7 @@ export function attend(
   });
   const { sumStep = 1, alibi } = attributes;
   const isSampled = hasSums(wanted) && wanted.maxima === null && sumStep > 1;
-  if ((isSampled || !isWanted(wanted)) && canFuse(q, k, mask, sinks) && alibi === null) {
+  if ((isSampled || !isWanted(wanted)) && canFuse(q, k, mask, sinks, alibi)) {
     const { keys, values } = joined();
     const y = fusedLong(g, [q, g.dense(keys), g.dense(values)], mask, attributes);
     if (isSampled) return [y, sampledSums(g, [q, keys], mask, wanted.queryWeights!, { ...attributes, sumStep })];
@@ -227,14 +227,11 @@ function sumsOf(g: GraphMaker, weights: Tensor, queryWeights: Tensor): Tensor {
   return g.outer(weights, g.transpose(each, [0, 1, 3, 2]));
 }
 
-/** Every `step`-th index of an axis but the last one, from the first on, without gaps; made once for all layers. */
-function every(g: GraphMaker, step: number, x: Tensor, axis: number): Tensor {
-  return g.once(`every ${step} ${axis} ${x.pointer}`, () => {
-    const at = x.dims.length - 1 - axis;
-    const dims = x.dims.map((length, i) => (i === axis ? Math.ceil(length / step) : length));
-    const strides = x.strides.map((stride, i) => (i === at ? stride * step : stride));
-    return g.dense(g.view(x, dims, strides, 0));
-  });
+/** Every `step`-th row, from the first on, without gaps. @param x [a, b, n, c] */
+function everyRow(g: GraphMaker, step: number, x: Tensor): Tensor {
+  const [a, b, n, c] = x.dims;
+  const strides = x.strides.map((stride, i) => (i === 1 ? stride * step : stride));
+  return g.dense(g.view(x, [a, b, Math.ceil(n / step), c], strides, 0));
 }
 
 /**
@@ -251,12 +248,15 @@ function sampledSums(
   const [B, H, T] = q.dims;
   const [, G] = keys.dims;
   const sets = queryWeights.dims[1];
-  const few = every(g, sumStep, q, 2);
+  const few = everyRow(g, sumStep, q);
   const n = few.dims[2];
-  const seen = every(g, sumStep, mask, mask.dims.length - 2);
-  const weights = weigh(g, g.multiply(keys, perGroup(g, few, G)), seen, [H, n], attributes);
-  const byQuery = g.once(`by query ${queryWeights.pointer}`, () => g.reshape(queryWeights, [B, sets * (H / G), T, 1]));
-  return sumsOf(g, weights, g.reshape(every(g, sumStep, byQuery, 2), [B, sets, (H / G) * n]));
+  // Layers share masks and the weights of queries.
+  const seen = g.once(`every ${sumStep} of ${mask.pointer}`, () => everyRow(g, sumStep, mask));
+  const sampled = g.once(`every ${sumStep} of ${queryWeights.pointer}`, () => {
+    const byQuery = g.reshape(queryWeights, [B, sets * (H / G), T, 1]);
+    return g.reshape(everyRow(g, sumStep, byQuery), [B, sets, (H / G) * n]);
+  });
+  return sumsOf(g, weigh(g, g.multiply(keys, perGroup(g, few, G)), seen, [H, n], attributes), sampled);
 }
 
 /** Maxima over queries. @param weights [B, G, R·T, S] → [B, G, sets, S] */

@@ -147,7 +147,7 @@ function echo(
   const all = g.concat([keys ? withSlots(g, keys, k[0]) : k[0], k[1]], 2);
   const { isOfHeld, alibi } = attributes;
   const isShort = T <= q.dims[3] && T % TILE === 0;
-  if (!isOfHeld && !counted && isShort && canFuse(q, all, mask, sinks) && alibi === null)
+  if (!isOfHeld && !counted && isShort && canFuse(q, all, mask, sinks, alibi))
     return echoOfChunk(g, [q, all], [C, T], mask, attributes);
   const weights = weigh(g, g.multiply(all, perGroup(g, q, all.dims[1])), mask, [H, T], attributes, sinks);
   const from = isOfHeld ? 0 : C;

@@ -47,8 +47,8 @@ const isByGroup = (q: Tensor, k: Tensor, mask: Tensor): boolean =>
  * Whether the fused operator computes tiles of these queries. It takes the mask in float16, which is exact where it
  * hides; logarithms of how many tokens a slot stands for lose a thousandth.
  */
-export function canFuse(q: Tensor, k: Tensor, mask: Tensor, sinks: Tensor | null): boolean {
-  return q.dims[2] >= LONG && !sinks && (mask.dims[1] === 1 || isByGroup(q, k, mask));
+export function canFuse(q: Tensor, k: Tensor, mask: Tensor, sinks: Tensor | null, alibi: Float32Array | null): boolean {
+  return q.dims[2] >= LONG && !sinks && !alibi && (mask.dims[1] === 1 || isByGroup(q, k, mask));
 }
 
 /** What {@link canFuse} is true of. */

@@ -3,11 +3,11 @@
  */
 import { expect, it } from 'vitest';
 import { noise } from '../../../../test/support/attention-cases.ts';
+import { computeTensor } from '../../../../test/support/compute-tensor.ts';
 import { blockCodec } from '../../../kvcache/buffers/blocks.ts';
 import type { BlockFormat } from '../../../kvcache/buffers/slot-codec.ts';
-import { product, range } from '../../../util/numbers.ts';
+import { range } from '../../../util/numbers.ts';
 import { openGgml } from '../binding/binding.ts';
-import { CpuBackend } from '../devices/cpu-backend.ts';
 import type { Tensor } from '../memory/tensor.ts';
 import { GraphMaker } from './graph-maker.ts';
 import { gathered } from './slot-blocks.ts';
@@ -28,21 +28,10 @@ async function read(format: BlockFormat, size: number, asStored: boolean) {
   const stored = g.leaf(format, [ROWS, width]);
   g.setAddress(stored, ggml.addressOf(bytes));
   const slots = gathered(g, stored, g.over(INDEX, DIMS), size, asStored);
-  const numbers: Tensor =
-    slots.type === 'f32' ? g.copy(slots) : g.made(g.call('ggml_cast', slots.pointer, 0), slots.dims);
-  ggml.ggml_set_output(numbers.pointer);
-  ggml.ggml_build_forward_expand(g.graph, numbers.pointer);
-  const backend = new CpuBackend(ggml, 2);
-  const memory = backend.graphMemory.allocate(g.graph, g.context);
-  memory.prepare();
-  await backend.compute({ graph: g.graph });
-  const found = new Float32Array(product(slots.dims));
-  ggml.ggml_backend_tensor_get(numbers.pointer, found, 0, found.byteLength);
+  const numbers: Tensor = slots.type === 'f32' ? slots : g.made(g.call('ggml_cast', slots.pointer, 0), slots.dims);
+  const { y: found } = await computeTensor(g, numbers);
   const wanted = new Float32Array(found.length);
   for (const i of range(INDEX.length)) codec.read(0, 0, INDEX[i], wanted, i * size);
-  memory.dispose();
-  g.context.dispose();
-  await backend.dispose();
   return { type: slots.type, found, wanted, dims: slots.dims };
 }
 

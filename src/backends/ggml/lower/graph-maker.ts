@@ -63,11 +63,8 @@ export class GraphMaker {
   readonly #most: number;
   /** Whether a device computes: see the constructor. */
   readonly packed: boolean;
-  readonly #halves = new Map<Pointer, Tensor>();
   /** What is made {@link once}. */
   readonly #shared = new Map<string, Tensor>();
-  /** By the tensor that they are the terms of, and the length of blocks. */
-  readonly #terms = new Map<string, Tensor>();
   #count = 0;
 
   /**
@@ -155,12 +152,9 @@ export class GraphMaker {
 
   /** The same numbers in float16, made once for all layers. */
   half(x: Tensor): Tensor {
-    let half = this.#halves.get(x.pointer);
-    if (!half) {
-      half = this.made(this.call('ggml_cast', x.pointer, GGML_TYPES.f16), x.dims, 'f16');
-      this.#halves.set(x.pointer, half);
-    }
-    return half;
+    return this.once(`half of ${x.pointer}`, () =>
+      this.made(this.call('ggml_cast', x.pointer, GGML_TYPES.f16), x.dims, 'f16'),
+    );
   }
 
   /**
@@ -169,15 +163,11 @@ export class GraphMaker {
    * @param block values that share a scale when they are rounded: 32 or 256.
    */
   terms(x: Tensor, block: number): Tensor {
-    const key = `${x.pointer} ${block}`;
-    let terms = this.#terms.get(key);
-    if (!terms) {
+    return this.once(`terms of ${x.pointer} in ${block}`, () => {
       const rows = this.dense(x);
       const held = block === 32 ? this.#inBytes(rows) : this.#inSteps(rows, block);
-      terms = this.concat([held, this.made(this.call('ggml_sub', rows.pointer, held.pointer), x.dims)], 0);
-      this.#terms.set(key, terms);
-    }
-    return terms;
+      return this.concat([held, this.made(this.call('ggml_sub', rows.pointer, held.pointer), x.dims)], 0);
+    });
   }
 
   /** x rounded to 8 bits in blocks of 32, as ggml rounds it for products. */

@@ -3,11 +3,10 @@
  */
 import { describe, expect, it } from 'vitest';
 import { noise } from '../../../../test/support/attention-cases.ts';
+import { computeTensor } from '../../../../test/support/compute-tensor.ts';
 import { furthest } from '../../../../test/support/furthest.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
-import { product } from '../../../util/numbers.ts';
 import { openGgml } from '../binding/binding.ts';
-import { CpuBackend } from '../devices/cpu-backend.ts';
 import type { Tensor } from '../memory/tensor.ts';
 import { attend } from './attention.ts';
 import { unary } from './elementwise.ts';
@@ -34,25 +33,7 @@ async function computed(
   };
   let x = g.over(given, [LINES, WIDTH]);
   for (const [up, down] of matrices) x = multiply(unary(g, 'silu', multiply(x, up, WIDER)), down, WIDTH);
-  return run(g, x);
-}
-
-/** Computes a tensor. @returns its numbers, the memory of the graph, and how many operators it has. */
-async function run(g: GraphMaker, x: Tensor) {
-  const backend = new CpuBackend(ggml, 2);
-  const result = g.copy(x);
-  ggml.ggml_set_output(result.pointer);
-  ggml.ggml_build_forward_expand(g.graph, result.pointer);
-  const memory = backend.graphMemory.allocate(g.graph, g.context);
-  memory.prepare();
-  await backend.compute({ graph: g.graph });
-  const y = new Float32Array(product(x.dims));
-  ggml.ggml_backend_tensor_get(result.pointer, y, 0, y.byteLength);
-  const operators = ggml.ggml_graph_n_nodes(g.graph);
-  memory.dispose();
-  g.context.dispose();
-  await backend.dispose();
-  return { y, bytes: memory.bytes, operators };
+  return computeTensor(g, x);
 }
 
 /**
@@ -77,7 +58,7 @@ function attention(isCut: boolean) {
     null,
     attributes,
   );
-  return run(g, y);
+  return computeTensor(g, y);
 }
 
 describe('operators in pieces', () => {
